@@ -1,0 +1,5 @@
+"""`python -m arignote`."""
+
+from arignote.cli import main
+
+main()

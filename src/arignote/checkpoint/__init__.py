@@ -1,0 +1,1 @@
+"""Checkpoints: atomic folders of safetensors and JSON, never pickle."""

@@ -1,0 +1,79 @@
+"""Nested state (dicts, lists, tuples, numbers, strings, tensors) in one safetensors file.
+
+Tensors are stored as they are; the structure around them is JSON in the file's metadata,
+with each tensor replaced by its key. Nothing is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+
+_STRUCTURE = "structure"
+
+
+def pack(state: Any) -> tuple[dict[str, torch.Tensor], str]:
+    """(tensors by key, structure as JSON) of `state`.
+
+    Raises:
+        TypeError: something in it is neither a container, a plain value nor a tensor.
+    """
+    tensors: dict[str, torch.Tensor] = {}
+
+    def walk(value: Any) -> Any:
+        if isinstance(value, torch.Tensor):
+            key = str(len(tensors))
+            # A copy of its own: safetensors refuses tensors that share their memory.
+            tensors[key] = value.detach().cpu().clone().contiguous()
+            return {"tensor": key}
+        if isinstance(value, dict):
+            # As pairs: JSON would turn the optimizer's integer keys into text.
+            return {"dict": [[walk(key), walk(item)] for key, item in value.items()]}
+        if isinstance(value, (list, tuple)):
+            kind = "tuple" if isinstance(value, tuple) else "list"
+            return {kind: [walk(item) for item in value]}
+        if value is None or isinstance(value, (bool, int, float, str)):
+            return value
+        raise TypeError(f"a checkpoint cannot hold a {type(value).__name__}: {value!r}")
+
+    return tensors, json.dumps(walk(state))
+
+
+def unpack(tensors: dict[str, torch.Tensor], structure: str) -> Any:
+    """The inverse of `pack`."""
+
+    def walk(value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        ((kind, content),) = value.items()
+        if kind == "tensor":
+            return tensors[content]
+        if kind == "dict":
+            return {walk(key): walk(item) for key, item in content}
+        items = [walk(item) for item in content]
+        return tuple(items) if kind == "tuple" else items
+
+    return walk(json.loads(structure))
+
+
+def save_state(path: Path, state: Any) -> None:
+    """Write `state` to `path`.
+
+    Raises:
+        OSError: the disk is full, or the folder cannot be written.
+    """
+    tensors, structure = pack(state)
+    path.write_bytes(safetensors.torch.save(tensors, metadata={_STRUCTURE: structure}))
+
+
+def load_state(path: Path) -> Any:
+    """Read what `save_state` wrote."""
+    with safetensors.safe_open(path, framework="pt") as file:
+        structure = file.metadata()[_STRUCTURE]
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    return unpack(tensors, structure)

@@ -1,0 +1,53 @@
+"""The verbs that a person types. Nothing heavy is imported before a verb needs it."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+
+from arignote import __version__
+from arignote.cli.completion import completion
+from arignote.cli.doctor import doctor
+from arignote.cli.listing import list_families
+from arignote.cli.plot import plot
+from arignote.cli.run import run
+from arignote.cli.train import train
+from arignote.errors import ArignoteError
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="arignote")
+def arignote() -> None:
+    """Data-parallel deep-learning training over MPI, synchronous or not."""
+
+
+for command in (train, run, list_families, doctor, plot, completion):
+    arignote.add_command(command)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit: 0, or the error's code with one line on stderr."""
+    try:
+        code = arignote.main(arguments, prog_name="arignote", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+        code = 2
+    except click.ClickException as error:
+        code = _complain(" ".join(error.format_message().split()), error.exit_code)
+    except ArignoteError as error:
+        code = _complain(str(error), error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        code = 130
+    except BrokenPipeError:
+        # Somebody closed the pipe (`arignote list | head`): not our error, not worth a line.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _complain(message: str, code: int) -> int:
+    prefix = "" if message.startswith("arignote:") else "arignote: error: "
+    click.echo(prefix + message, err=True)
+    return code

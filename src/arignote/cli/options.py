@@ -1,0 +1,34 @@
+"""Options that `train` and `run` share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_PLACEMENT = (
+    click.option("-n", "--workers", type=int, help="Number of workers."),
+    click.option("--hosts", metavar="A:4,B:4", help="Hosts and how many workers each takes."),
+    click.option("--hostfile", metavar="FILE", help="The same from a file."),
+    click.option(
+        "--set",
+        "assignments",
+        metavar="SECTION.KEY=VALUE",
+        multiple=True,
+        help="Any setting; may be repeated.",
+    ),
+    click.option(
+        "-c", "--config", metavar="FILE", help="Settings from a TOML file (or a session.cfg)."
+    ),
+    click.option("--dry-run", is_flag=True, help="Print the command line, start nothing."),
+)
+
+
+def placement_options(command: F) -> F:
+    """Add the options that say where workers run."""
+    for option in reversed(_PLACEMENT):
+        command = option(command)
+    return command

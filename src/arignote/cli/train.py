@@ -1,0 +1,147 @@
+"""`arignote train MODEL`: from the command line to settings, a run folder and a run."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from arignote.cli.options import placement_options
+from arignote.registry import DATA, MODELS, RULES, Registry
+
+_LATEST = "."
+RUNS_FOLDER = "runs"
+
+
+def _completes(registry: Registry) -> Any:
+    def complete(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
+        return [entry.name for entry in registry if entry.name.startswith(incomplete)]
+
+    return complete
+
+
+@click.command(context_settings={"show_default": True})
+@click.argument("model", required=False, shell_complete=_completes(MODELS))
+@placement_options
+@click.option("--devices", metavar="D,D", help="A device a worker: cuda:0,cuda:1 or cpu,cpu.")
+@click.option(
+    "--rule", metavar="RULE[:K=V,...]", shell_complete=_completes(RULES), help="When they exchange."
+)
+@click.option("--exchange", metavar="auto|ROUTE[:CODEC]", help="How a vector is averaged.")
+@click.option("--data", metavar="SPEC", shell_complete=_completes(DATA), help="The data set.")
+@click.option("--batch-size", type=int, metavar="PER_WORKER", help="Samples a worker a step.")
+@click.option("--epochs", type=int, help="Passes over the data set, all workers together.")
+@click.option("--steps", type=int, help="Stop after so many steps.")
+@click.option("--lr", type=float, metavar="X", help="Base learning rate.")
+@click.option("--seed", type=int, help="Where all randomness comes from.")
+@click.option(
+    "--out", metavar="DIR", help=f"The run's folder.  [default: {RUNS_FOLDER}/MODEL-TIME]"
+)
+@click.option(
+    "--resume",
+    metavar="[DIR]",
+    is_flag=False,
+    flag_value=_LATEST,
+    help="Go on with a run: DIR, --out, or the newest one.",
+)
+def train(**given: Any) -> int:
+    """Train MODEL: a zoo name (see `arignote list models`), FILE.py:Class or MODULE:Class."""
+    from arignote.launch.start import check, prepare, worker_command
+    from arignote.launch.start import train as start
+
+    folder, resume = _run_folder(given)
+    settings = _settings(given, folder if resume else None)
+    check(settings)
+    if folder is None:
+        name = settings.run.model.rpartition(":")[2] or settings.run.model
+        folder = Path(RUNS_FOLDER, f"{name}-{time.strftime('%Y%m%d-%H%M%S')}")
+    if given["dry_run"]:
+        command = worker_command(folder, resume=resume)
+        click.echo(prepare(settings.launch, command).shell())
+        return 0
+    return start(settings, folder, resume=resume)
+
+
+def _run_folder(given: dict[str, Any]) -> tuple[Path | None, bool]:
+    """(the run's folder if it is known yet, whether to resume)."""
+    from arignote.errors import UserError
+    from arignote.launch.start import CONFIG_FILE
+
+    asked, out = given["resume"], given["out"]
+    if asked is None:
+        return (Path(out) if out else None), False
+    if asked == _LATEST:
+        folder = Path(out) if out else newest_run()
+    else:
+        folder = Path(asked)
+    if out and Path(out) != folder:
+        raise UserError(f"--resume {folder} goes on in its own folder: leave out --out {out}")
+    if not (folder / CONFIG_FILE).is_file():
+        raise UserError(
+            f"{folder} is no run: it has no {CONFIG_FILE}; give the folder of a run to --resume"
+        )
+    return folder, True
+
+
+def newest_run() -> Path:
+    """The run in `runs/` that was begun last.
+
+    Raises:
+        UserError: there is none.
+    """
+    from arignote.errors import UserError
+    from arignote.launch.start import CONFIG_FILE
+
+    runs = [path.parent for path in Path(RUNS_FOLDER).glob(f"*/{CONFIG_FILE}")]
+    if not runs:
+        raise UserError(f"no run in {RUNS_FOLDER}/: name the folder of one")
+    return max(runs, key=lambda run: (run / CONFIG_FILE).stat().st_mtime_ns)
+
+
+def _settings(given: dict[str, Any], resumed: Path | None) -> Any:
+    """Settings from the model's defaults, the file (or the resumed run), the command line."""
+    from arignote.config.load import nest, parse_set, read_file, resolve
+    from arignote.config.model_source import find_model
+    from arignote.errors import UserError
+    from arignote.launch.placement import launch_layer
+    from arignote.launch.start import CONFIG_FILE
+
+    named = {
+        "run.model": given["model"],
+        "run.rule": given["rule"],
+        "run.exchange": given["exchange"],
+        "run.data": given["data"],
+        "run.seed": given["seed"],
+        "train.batch_size": given["batch_size"],
+        "train.epochs": given["epochs"],
+        "train.steps": given["steps"],
+        "optimizer.learning_rate": given["lr"],
+    }
+    line = nest({key: value for key, value in named.items() if value is not None}, "")
+    line["launch"] = launch_layer(
+        workers=given["workers"],
+        devices=given["devices"],
+        hosts=given["hosts"],
+        hostfile=given["hostfile"],
+    )
+    layers = []
+    if resumed is not None:
+        layers.append((str(resumed / CONFIG_FILE), read_file(resumed / CONFIG_FILE)))
+    if given["config"] is not None:
+        layers.append((given["config"], read_file(Path(given["config"]))))
+    layers += [("--set", parse_set(given["assignments"])), ("", line)]
+    model = ""
+    for _, layer in layers:
+        model = layer.get("run", {}).get("model", model)
+    if resumed is not None:
+        before = layers[0][1]["run"]["model"]
+        if model != before:
+            raise UserError(
+                f"{resumed} is a run of {before}, not of {model}: leave out the model, or train "
+                "it in a folder of its own"
+            )
+        return resolve(layers)
+    source = find_model(model)
+    return resolve([(f"{model}.defaults", nest(source.defaults, f"{model}.defaults")), *layers])

@@ -1,0 +1,143 @@
+"""A world over MPI, through mpi4py, which binds at run time to whatever MPI the site has.
+
+Every collective begins with a meeting that is polled, never blocked in: so a deadline can
+pass, and the workers that did come can find out who did not (`comm.who`). What follows a
+complete meeting is the library's own blocking call, the fastest it has, under a watchdog.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import time
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from arignote import failure
+from arignote.comm.base import Peer, World
+from arignote.comm.watchdog import Watchdog
+from arignote.comm.who import RollBook
+from arignote.errors import LostWorkerError, UserError
+
+NO_MPI = (
+    "no MPI library could be loaded: install one with pip install 'arignote[mpi]' (or load your "
+    "site's module), then try again"
+)
+
+_SPIN_SECONDS = 0.0002
+_YIELD_SECONDS = 0.01
+_NAP_SECONDS = 0.0002
+_ASK_AFTER_SECONDS = 0.2
+
+
+class MPIWorld(World):
+    """The workers of an MPI job.
+
+    Raises:
+        UserError: no MPI library, or a job of another size than the launcher started.
+    """
+
+    def __init__(self, *, expected_size: int | None, timeout_seconds: float) -> None:
+        try:
+            from mpi4py import MPI
+        except (ImportError, RuntimeError) as error:
+            raise UserError(f"{NO_MPI} ({str(error).splitlines()[0]})") from None
+        self.timeout_seconds = timeout_seconds
+        first_line = MPI.Get_library_version().strip("\0 \n").splitlines()[0]
+        self.library = " ".join(first_line.split(",")[0].split())
+        self._mpi = MPI
+        self._watchdog = Watchdog(self._on_expiry)
+        # Own communicators: a message of ours never matches one of the user's.
+        with self._watchdog.guard("the start of MPI", timeout_seconds):
+            self._comm = MPI.COMM_WORLD.Dup()
+            self.rank = self._comm.Get_rank()
+            size = self._comm.Get_size()
+            if expected_size is not None and size != expected_size:
+                raise UserError(
+                    f"{expected_size} workers were started but MPI formed a world of {size}: "
+                    f"mpirun and mpi4py belong to different MPIs; mpi4py loaded {self.library}; "
+                    "run `arignote doctor`, or name the right one with --set launch.mpirun=PATH"
+                )
+            self._book = RollBook(MPI.COMM_WORLD.Dup())
+            everyone = self._comm.allgather(f"{platform.node()} {os.getpid()}")
+        self.peers = tuple(
+            Peer(rank, host, int(pid))
+            for rank, (host, pid) in enumerate(line.rsplit(" ", 1) for line in everyone)
+        )
+
+    def meet(self, values: Sequence[float], what: str) -> npt.NDArray[np.float64]:
+        """A polled Iallreduce of the small vector."""
+        mine = np.array(values, dtype=np.float64)
+        total = np.empty_like(mine)
+        self._wait(self._comm.Iallreduce(mine, total), what)
+        return total
+
+    def sum_(self, vector: torch.Tensor, what: str) -> None:
+        """MPI's own Allreduce, in place; call it after a meeting (as `step` does)."""
+        with self._watchdog.guard(what, self.timeout_seconds):
+            self._comm.Allreduce(self._mpi.IN_PLACE, vector.numpy())
+
+    def broadcast_(self, vector: torch.Tensor, what: str) -> None:
+        """MPI's own Bcast, after a meeting."""
+        self.meet([], what)
+        with self._watchdog.guard(what, self.timeout_seconds):
+            self._comm.Bcast(vector.numpy(), root=0)
+
+    def gather(self, item: Any, what: str) -> list[Any]:
+        """JSON text of each worker: lengths first, then the bytes."""
+        text = json.dumps(item).encode()
+        mine = np.frombuffer(text, dtype=np.uint8)
+        lengths = np.zeros(self.size, dtype=np.int64)
+        lengths[self.rank] = len(mine)
+        lengths = self.meet(lengths.tolist(), what).astype(np.int64)
+        everything = np.empty(int(lengths.sum()), dtype=np.uint8)
+        with self._watchdog.guard(what, self.timeout_seconds):
+            self._comm.Allgatherv(mine, [everything, lengths])
+        ends = np.cumsum(lengths)
+        return [
+            json.loads(everything[end - length : end].tobytes())
+            for end, length in zip(ends, lengths, strict=True)
+        ]
+
+    def close(self) -> None:
+        """Free what was made; mpi4py finalises MPI when Python ends."""
+        self._watchdog.close()
+        self._book.close()
+        self._comm.Free()
+
+    def _wait(self, request: Any, what: str) -> None:
+        """Poll `request`: spin first (rounds are short), then yield, then nap."""
+        begun = time.monotonic()
+        while not request.Test():
+            waited = time.monotonic() - begun
+            if waited < _SPIN_SECONDS:
+                continue
+            if waited > _ASK_AFTER_SECONDS:
+                self._book.answer()
+            if waited > self.timeout_seconds:
+                self._name_missing(what)
+            time.sleep(0 if waited < _YIELD_SECONDS else _NAP_SECONDS)
+
+    def _name_missing(self, what: str) -> NoReturn:
+        present = {self.rank, *self._book.ask()}
+        missing = [str(peer) for peer in self.peers if peer.rank not in present]
+        here = ", ".join(str(rank) for rank in sorted(present))
+        names = ", ".join(missing) or "nobody is missing, but a message is: the workers"
+        raise LostWorkerError(
+            f"{names} did not come to {what} within {self.timeout_seconds:g} s "
+            f"(here: {here}); look at that worker, or raise train.timeout_seconds"
+        )
+
+    def _on_expiry(self, what: str) -> None:
+        failure.leave(
+            LostWorkerError(
+                f"{what} did not finish within {self.timeout_seconds:g} s though all workers "
+                "had come to it: one was stopped in it, or its network failed"
+            ),
+            getattr(self, "rank", 0),
+        )

@@ -1,0 +1,32 @@
+"""Open the world that this process was started into."""
+
+from __future__ import annotations
+
+import os
+
+from arignote.comm.base import World
+from arignote.comm.serial import SerialWorld
+
+WORKERS_VARIABLE = "ARIGNOTE_WORKERS"
+"""Set by our launcher: how many workers it started."""
+
+_SIZE_VARIABLES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MPI_LOCALNRANKS")
+"""Set by mpirun and srun where a user started the script with them."""
+
+
+def open_world(timeout_seconds: float) -> World:
+    """One worker alone where nothing says otherwise, else the MPI world.
+
+    Raises:
+        UserError: as `MPIWorld`.
+    """
+    expected = os.environ.get(WORKERS_VARIABLE)
+    if expected is None and any(int(os.environ.get(v, "1")) > 1 for v in _SIZE_VARIABLES):
+        started = None
+    elif expected is None or int(expected) == 1:
+        return SerialWorld()
+    else:
+        started = int(expected)
+    from arignote.comm.mpi import MPIWorld
+
+    return MPIWorld(expected_size=started, timeout_seconds=timeout_seconds)

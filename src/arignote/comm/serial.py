@@ -1,0 +1,41 @@
+"""A world of one worker: needs no MPI, every operation is the identity."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from arignote.comm.base import Peer, World
+
+
+class SerialWorld(World):
+    """One worker alone."""
+
+    def __init__(self) -> None:
+        self.rank = 0
+        self.peers = (Peer(0, platform.node(), os.getpid()),)
+        self.library = "none (one worker)"
+        self.timeout_seconds = 0.0
+
+    def meet(self, values: Sequence[float], what: str) -> npt.NDArray[np.float64]:
+        """The values themselves."""
+        return np.array(values, dtype=np.float64)
+
+    def sum_(self, vector: torch.Tensor, what: str) -> None:
+        """The vector is its own sum."""
+
+    def broadcast_(self, vector: torch.Tensor, what: str) -> None:
+        """The vector is rank 0's already."""
+
+    def gather(self, item: Any, what: str) -> list[Any]:
+        """The one item."""
+        return [item]
+
+    def close(self) -> None:
+        """Nothing to leave."""

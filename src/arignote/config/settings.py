@@ -1,0 +1,188 @@
+"""Every setting of a run: its type, its range, its default, and one sentence about it.
+
+Precedence, lowest first: the defaults here, the model's own (`Model.defaults`), a file
+(`-c`), the command line. The names are the same in all of them: `optimizer.momentum` is
+`--set optimizer.momentum=0.9` and `[optimizer] momentum = 0.9`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+Count = Annotated[int, Field(ge=0)]
+
+
+class Section(BaseModel):
+    """Base of all sections: nothing unknown, nothing converted, nothing changed later."""
+
+    model_config = ConfigDict(
+        extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True
+    )
+
+
+class Run(Section):
+    """What is trained."""
+
+    model: str = ""
+    """A zoo name, `path/to/file.py:Class` or `package.module:Class`."""
+    data: str = ""
+    """A data spec such as `imagefolder:DIR`; empty: the model's own."""
+    rule: str = "bsp"
+    """When workers exchange, `name[:key=value,...]`."""
+    exchange: str = "auto"
+    """How a vector is averaged, `auto` or `route[:codec]`."""
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    """All randomness of the run comes from it."""
+
+
+class Launch(Section):
+    """Which processes are started, and where."""
+
+    workers: Annotated[int, Field(ge=1, le=65536)] = 1
+    """Number of workers."""
+    devices: list[str] = []
+    """A device for each worker (`cuda:0`, `cpu`); empty: the CPU."""
+    hosts: list[str] = []
+    """`name:slots`, one worker a slot; empty: this machine, or the Slurm allocation."""
+    hostfile: str = ""
+    """A file of hosts: `name slots=N`, `name:N` or `name` a line."""
+    launcher: Literal["auto", "mpirun", "srun"] = "auto"
+    """What starts the processes; auto: srun inside a Slurm allocation, else mpirun."""
+    mpirun: str = ""
+    """The mpirun or mpiexec to use; empty: beside this Python, then on PATH."""
+    mpirun_arguments: list[str] = []
+    """Further arguments for it."""
+    threads: Count = 0
+    """Threads a worker; 0: the host's cores divided by its workers."""
+    bind: bool = True
+    """Bind workers to cores where they fit."""
+    environment: list[str] = []
+    """Names of further environment variables to forward to other hosts."""
+    start_timeout_seconds: Positive = 300.0
+    """How long all workers may take to come to the first meeting."""
+    grace_seconds: Annotated[float, Field(gt=0, le=3600)] = 6.0
+    """How long workers may take to save and leave once they are told to stop."""
+
+
+class Train(Section):
+    """The loop."""
+
+    batch_size: Annotated[int, Field(ge=1)] = 32
+    """Samples a worker a step."""
+    epochs: Annotated[int, Field(ge=1)] = 10
+    """Passes over the data set, all workers together."""
+    steps: Count = 0
+    """Stop after so many steps; 0: the epochs decide."""
+    precision: Literal["fp32", "bf16", "fp16", "fp64"] = "fp32"
+    """bf16 and fp16: autocast (fp16 with loss scaling); fp64: the whole model in float64."""
+    augment: Literal["none", "mirror", "crop", "crop-mirror"] = "none"
+    """Random horizontal mirror, and random crop after padding by an eighth of the side."""
+    compile: bool = False
+    """Run the model through torch.compile."""
+    batch_norm: Literal["local", "synchronised"] = "local"
+    """Statistics of each worker's own batch, or of all workers' batches together."""
+    clip_norm: NonNegative = 0.0
+    """Clip the averaged gradient to this 2-norm; 0: off."""
+    validate_every_epochs: Count = 1
+    """Validate so often (and at the end); 0: never."""
+    timeout_seconds: Positive = 300.0
+    """How long a worker waits for the others before it names who did not come."""
+    on_nan: Literal["stop", "continue"] = "stop"
+    """What to do when a loss is NaN or infinite."""
+
+
+class Optimizer(Section):
+    """The update of a worker."""
+
+    name: Literal["sgd", "adam", "adamw", "rmsprop"] = "sgd"
+    """One of torch.optim's."""
+    learning_rate: Positive = 0.01
+    """Base learning rate, before scaling with the global batch."""
+    momentum: Fraction = 0.0
+    """SGD's and RMSprop's momentum."""
+    nesterov: bool = False
+    """Nesterov's form of SGD's momentum."""
+    weight_decay: NonNegative = 0.0
+    """L2 penalty (decoupled in adamw)."""
+    decay_all: bool = True
+    """False: no weight decay on biases and normalisation parameters."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Optimizer:
+        if self.nesterov and not (self.name == "sgd" and self.momentum > 0):
+            raise ValueError(
+                "nesterov=true needs optimizer.name='sgd' and optimizer.momentum above 0"
+            )
+        if self.momentum and self.name in ("adam", "adamw"):
+            raise ValueError(f"momentum is not a setting of {self.name}: use sgd or rmsprop")
+        return self
+
+
+class Schedule(Section):
+    """The learning rate over the run."""
+
+    name: Literal["constant", "step", "poly", "cosine"] = "constant"
+    """The curve."""
+    milestones: list[NonNegative] = []
+    """step: the epochs at which the rate is multiplied by gamma."""
+    gamma: Positive = 0.1
+    """step: the factor at each milestone."""
+    power: Positive = 1.0
+    """poly: the exponent of (1 - progress)."""
+    scaling: Literal["none", "linear", "sqrt"] = "none"
+    """How the rate grows with global batch / reference_batch_size."""
+    reference_batch_size: Annotated[int, Field(ge=1)] = 32
+    """The global batch for which optimizer.learning_rate was chosen."""
+    warmup: Literal["none", "linear", "geometric"] = "none"
+    """How the rate grows from the base to the scaled one."""
+    warmup_epochs: NonNegative = 5.0
+    """How long that takes."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Schedule:
+        if self.name == "step" and not self.milestones:
+            raise ValueError("schedule.name='step' needs schedule.milestones, such as [20, 40]")
+        if self.milestones and self.name != "step":
+            raise ValueError(f"schedule.milestones is for schedule.name='step', got {self.name!r}")
+        if sorted(self.milestones) != self.milestones:
+            raise ValueError(f"schedule.milestones must ascend, got {self.milestones}")
+        return self
+
+
+class Checkpoint(Section):
+    """When a run is saved, and what is kept."""
+
+    every_steps: Count = 0
+    """Save every so many steps; 0: not by steps."""
+    every_epochs: Count = 1
+    """Save every so many epochs (and at the end); 0: not by epochs."""
+    keep_last: Annotated[int, Field(ge=1)] = 2
+    """How many of the newest to keep."""
+    keep_best: bool = True
+    """Also keep the one with the best validation."""
+
+
+class Recorder(Section):
+    """What is written down while it runs."""
+
+    every_seconds: Positive = 1.0
+    """How often a step record goes to events.jsonl."""
+    verbose: bool = False
+    """Let ranks other than 0 speak too."""
+
+
+class Settings(Section):
+    """The resolved whole; `config.toml` in a run's folder holds it and feeds `-c`."""
+
+    run: Run = Run()
+    launch: Launch = Launch()
+    train: Train = Train()
+    optimizer: Optimizer = Optimizer()
+    schedule: Schedule = Schedule()
+    checkpoint: Checkpoint = Checkpoint()
+    recorder: Recorder = Recorder()

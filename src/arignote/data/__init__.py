@@ -1,0 +1,1 @@
+"""Data sets, and the pure functions that share them out among the workers."""

@@ -1,0 +1,56 @@
+"""The contract of a data set: sizes, class names, and a batch for given sample indices.
+
+A data set knows nothing of workers: which indices a worker asks for, and in which order, is
+decided by `data.sharding`. All randomness of a sample (its crop, its mirror) is a function
+of (seed, epoch, index), so it does not depend on who loads the sample, or in which batch.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import NamedTuple
+
+import torch
+
+from arignote.config.spec import Spec
+from arignote.data.sharding import Indices
+
+
+class Batch(NamedTuple):
+    """What a model's `loss` gets: inputs (N, *sample_shape) float32, targets (N,) int64."""
+
+    inputs: torch.Tensor
+    targets: torch.Tensor
+
+
+class Dataset(ABC):
+    """A training set and a validation set of labelled samples."""
+
+    classes: tuple[str, ...]
+    """Class names; a target is an index into them."""
+    sample_shape: tuple[int, ...]
+    """Shape of one sample without the batch axis, channels first: (C, H, W)."""
+    train_size: int
+    """Samples in the training set."""
+    validation_size: int
+    """Samples in the validation set."""
+    skipped: tuple[str, ...] = ()
+    """Files that were left out because the user allowed it."""
+
+    @classmethod
+    @abstractmethod
+    def open(cls, spec: Spec, *, augment: str) -> Dataset:
+        """Open what the spec names; `augment` is `train.augment`.
+
+        Raises:
+            DataError: it is missing, empty, damaged, or its labels or shapes do not fit.
+            UserError: the spec has an argument or option that this data set does not know.
+        """
+
+    @abstractmethod
+    def train_batch(self, indices: Indices, *, seed: int, epoch: int) -> Batch:
+        """Training samples `indices` (N,), augmented as (seed, epoch, index) decides."""
+
+    @abstractmethod
+    def validation_batch(self, indices: Indices) -> Batch:
+        """Validation samples `indices` (N,), never augmented."""

@@ -1,0 +1,168 @@
+"""Image files to arrays, with what was decoded once kept in memory where it fits."""
+
+from __future__ import annotations
+
+import io
+import math
+import struct
+import zlib
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from arignote.data.augment import Images
+from arignote.data.sharding import Indices
+from arignote.errors import DataError
+
+_FORMATS = ("JPEG", "PNG")
+_16_BITS = ("I", "I;16")
+_THREADS = 4
+_KEPT_BYTES = 2**31
+_DAMAGED = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    LookupError,
+    TypeError,
+    ArithmeticError,
+    struct.error,
+    zlib.error,
+    Image.DecompressionBombError,
+)
+"""All that Pillow is known to raise for files that are not what they should be."""
+
+
+class BadImageError(DataError):
+    """A file could be read, but does not hold a whole image."""
+
+
+def decode(path: str, size: int) -> Images:
+    """The image in `path` as RGB, shape (H, W, 3).
+
+    With `size` above 0 its shorter side becomes `size` and the middle of the longer one is
+    kept: shape (size, size, 3).
+
+    Raises:
+        BadImageError: the file is truncated, or no JPEG or PNG.
+        DataError: the file cannot be read, which says nothing about the image in it.
+    """
+    # Read first, so that a failing disk is never taken for a bad image: workers that differ
+    # in that would leave out different files.
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror}): make it readable") from None
+    try:
+        # No other formats: some of Pillow's readers start programs.
+        with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
+            return np.asarray(_fit(image, size))
+    except UnidentifiedImageError:
+        raise BadImageError(f"{path} is no JPEG or PNG image") from None
+    except _DAMAGED as error:
+        raise BadImageError(f"{path} is damaged ({error})") from None
+
+
+def _fit(image: Image.Image, size: int) -> Image.Image:
+    if image.mode == "P" and "transparency" in image.info:
+        # Pillow warns when it drops a palette's transparency in one step.
+        image = image.convert("RGBA")
+    if image.mode in _16_BITS:
+        # Pillow would cut such values off at 255: nearly all of the image would be white.
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    image = image.convert("RGB")
+    if not size:
+        return image
+    return ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR)
+
+
+def bad_images(paths: Iterable[str]) -> list[str]:
+    """Those of `paths` that do not hold a whole image, in the same order: decodes them all.
+
+    Raises:
+        DataError: a file cannot be read at all.
+    """
+    paths = list(paths)
+    with ThreadPoolExecutor(_THREADS) as pool:
+        return [
+            path for path, good in zip(paths, pool.map(_is_whole, paths), strict=True) if not good
+        ]
+
+
+def _is_whole(path: str) -> bool:
+    try:
+        decode(path, 0)
+    except BadImageError:
+        return False
+    return True
+
+
+class ImageFiles:
+    """The images of one split, decoded when they are first asked for."""
+
+    def __init__(
+        self,
+        paths: Sequence[str],
+        *,
+        size: int,
+        spec: str,
+        shape: tuple[int, ...] | None = None,
+    ) -> None:
+        """`size` is as in `decode`; `shape` (H, W, 3) is the first image's unless given.
+
+        `spec` opens this data set; errors extend it by the option that helps.
+
+        Raises:
+            DataError: the first image is needed and cannot be decoded.
+        """
+        self._paths = paths
+        self._size = size
+        self._spec = spec
+        self.shape = self._decode(0).shape if shape is None else shape
+        everything = (len(paths), *self.shape)
+        # Pages of np.empty take memory only once they are written.
+        fits = math.prod(everything) <= _KEPT_BYTES
+        self._kept: Images | None = np.empty(everything, np.uint8) if fits else None
+        self._is_kept = np.zeros(len(paths), bool)
+
+    def images(self, indices: Indices) -> Images:
+        """A fresh array of the images `indices` (N,), shape (N, H, W, 3).
+
+        Raises:
+            DataError: one of them cannot be decoded, or has another size than the first.
+        """
+        if self._kept is None:
+            return self._decode_all(indices)
+        missing = np.unique(indices[~self._is_kept[indices]])
+        if len(missing):
+            self._kept[missing] = self._decode_all(missing)
+            self._is_kept[missing] = True
+        return self._kept[indices]
+
+    def _decode_all(self, indices: Indices) -> Images:
+        images = np.empty((len(indices), *self.shape), np.uint8)
+        with ThreadPoolExecutor(_THREADS) as pool:
+            for place, image in enumerate(pool.map(self._decode_same, indices.tolist())):
+                images[place] = image
+        return images
+
+    def _decode_same(self, index: int) -> Images:
+        image = self._decode(index)
+        if image.shape != self.shape:
+            raise DataError(
+                f"{self._paths[index]} is {image.shape[1]}x{image.shape[0]} pixels, the first "
+                f"image {self.shape[1]}x{self.shape[0]}: bring all to N pixels a side with "
+                f"{self._spec},size=N"
+            )
+        return image
+
+    def _decode(self, index: int) -> Images:
+        try:
+            return decode(self._paths[index], self._size)
+        except BadImageError as error:
+            raise DataError(
+                f"{error}: replace it, or leave out such files with {self._spec},skip_bad=true"
+            ) from None

@@ -1,0 +1,1 @@
+"""The number formats that a vector can have on the wire; one file a codec."""

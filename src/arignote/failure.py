@@ -1,0 +1,92 @@
+"""How a worker tells that it failed: once for the whole run, with its rank and host.
+
+The bad story this prevents:
+1. worker 1 raises; an ordinary exit would let it sit in MPI_Finalize,
+2. workers 0 and 2 wait for it in the next round, for ever,
+3. or all of them raise the same error and the user reads it three times.
+
+So the first worker to fail claims a file in the launcher's control folder and writes its
+report there (the launcher prints it, once); then it leaves the hard way, with `os._exit`,
+which makes mpirun end the others. On a host that does not see the control folder the
+report goes to stderr.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+import traceback
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from arignote.errors import ArignoteError
+
+CONTROL_VARIABLE = "ARIGNOTE_CONTROL"
+FAILURE_FILE = "failure.json"
+
+
+class Report(BaseModel):
+    """What the launcher prints about the worker that failed first."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    rank: int
+    host: str
+    exit_code: int
+    message: str
+    """One line for an error of ours, else the whole traceback."""
+    expected: bool
+    """True: an error of ours, one line. False: an uncaught one, with its traceback."""
+
+    def text(self) -> str:
+        """What the user reads."""
+        if self.expected:
+            return f"arignote: error: {self.message}"
+        return f"arignote: worker {self.rank} on {self.host} failed:\n{self.message.rstrip()}"
+
+
+def describe(error: BaseException, rank: int) -> Report:
+    """The report for `error` raised on worker `rank`."""
+    expected = isinstance(error, ArignoteError)
+    message = str(error) if expected else "".join(traceback.format_exception(error))
+    code = error.exit_code if isinstance(error, ArignoteError) else 1
+    return Report(
+        rank=rank, host=platform.node(), exit_code=code, message=message, expected=expected
+    )
+
+
+def tell(report: Report) -> None:
+    """Write `report` where the launcher looks; to stderr where there is no launcher to see it."""
+    folder = os.environ.get(CONTROL_VARIABLE)
+    if folder is None or not Path(folder).is_dir():
+        print(report.text(), file=sys.stderr, flush=True)
+        return
+    own = Path(folder, f"failure-{report.rank}.tmp")
+    own.write_text(report.model_dump_json())
+    try:
+        # A hard link is claimed by exactly one, and its content is whole from the start.
+        os.link(own, Path(folder, FAILURE_FILE))
+    except FileExistsError:
+        pass
+    finally:
+        own.unlink()
+
+
+def leave(error: BaseException, rank: int) -> None:
+    """Report `error` and end this process at once, with nobody left waiting for it."""
+    report = describe(error, rank)
+    tell(report)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(report.exit_code)
+
+
+def read(folder: Path) -> Report | None:
+    """The report that a worker left in the control folder, or None."""
+    path = folder / FAILURE_FILE
+    if not path.exists():
+        return None
+    return Report(**json.loads(path.read_text()))

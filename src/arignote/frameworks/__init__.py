@@ -1,0 +1,1 @@
+"""Any framework's parameters as flat vectors."""

@@ -1,0 +1,156 @@
+"""A PyTorch module and its optimizer as a replica.
+
+Parameters, gradients and buffers are moved into one flat vector each and become views of it,
+so an exchange copies nothing in or out. The module and the optimizer keep their own objects:
+user code goes on as before.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from arignote.errors import UserError
+from arignote.frameworks.base import Allocate, Replica
+from arignote.frameworks.flat import by_dtype, move_into, vector_for, views
+
+
+class TorchReplica(Replica):
+    """A module and its optimizer, flat.
+
+    Args:
+        module: the model; parameters without requires_grad are left out of all exchanges.
+        optimizer: any torch optimizer over (some of) the module's parameters.
+        allocate: where the flat vectors' memory comes from (a route's `allocate`).
+        clip_norm: clip the gradient that the optimizer is fed to this 2-norm; 0: off.
+        scaler: loss scaling for fp16, if any.
+
+    Raises:
+        UserError: nothing to train, or the optimizer updates tensors that are not the module's.
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        *,
+        allocate: Allocate,
+        clip_norm: float = 0.0,
+        scaler: torch.amp.GradScaler | None = None,
+    ) -> None:
+        self.module = module
+        self.optimizer = optimizer
+        self.scaler = scaler
+        self._clip_norm = clip_norm
+        everything = list(module.parameters())
+        self._trained = [p for p in everything if p.requires_grad]
+        self._check()
+        buffers = [b for b in module.buffers() if b.is_floating_point() and b.numel()]
+        flat_ids = {id(tensor) for tensor in [*self._trained, *buffers]}
+        self.constants = tuple(
+            tensor for tensor in [*everything, *module.buffers()] if id(tensor) not in flat_ids
+        )
+        self.parameters = self._flatten(self._trained, allocate)
+        self.buffers = self._flatten(buffers, allocate)
+        self._gradient_views: list[tuple[nn.Parameter, torch.Tensor]] = []
+        self.gradients = self._flat_gradients(allocate)
+
+    def _check(self) -> None:
+        if not self._trained:
+            raise UserError("the module has no parameter with requires_grad: nothing to train")
+        own = {id(p) for p in self.module.parameters()}
+        for group in self.optimizer.param_groups:
+            for parameter in group["params"]:
+                if id(parameter) not in own:
+                    raise UserError(
+                        f"the optimizer updates a tensor of shape {tuple(parameter.shape)} that is "
+                        "no parameter of the module: build it from module.parameters()"
+                    )
+
+    @staticmethod
+    def _flatten(tensors: list[Any], allocate: Allocate) -> tuple[torch.Tensor, ...]:
+        vectors = []
+        for group in by_dtype(tensors):
+            vector = vector_for(group, allocate)
+            move_into(vector, group)
+            vectors.append(vector)
+        return tuple(vectors)
+
+    def _flat_gradients(self, allocate: Allocate) -> tuple[torch.Tensor, ...]:
+        vectors = []
+        for group in by_dtype(self._trained):
+            vector = vector_for(group, allocate)
+            for parameter, view in zip(group, views(vector, group), strict=True):
+                assert isinstance(parameter, nn.Parameter)
+                parameter.grad = view
+                self._gradient_views.append((parameter, view))
+            vectors.append(vector)
+        return tuple(vectors)
+
+    def zero_grad(self) -> None:
+        """Set all gradients to zero, without letting go of the flat vector."""
+        self.collect_gradients()
+        for vector in self.gradients:
+            vector.zero_()
+
+    def collect_gradients(self) -> None:
+        """Copy in gradients that backward put elsewhere, because zero_grad() had let go of ours.
+
+        A parameter that this worker's loss did not use counts as a gradient of zero.
+
+        Raises:
+            UserError: a gradient is sparse.
+        """
+        for parameter, view in self._gradient_views:
+            gradient = parameter.grad
+            if gradient is view:
+                continue
+            if gradient is None:
+                view.zero_()
+            elif gradient.is_sparse:
+                raise UserError(
+                    f"a gradient of shape {tuple(gradient.shape)} is sparse: build its layer with "
+                    "sparse=False"
+                )
+            else:
+                view.copy_(gradient)
+            parameter.grad = view
+
+    def collect_parameters(self) -> None:
+        """The module's parameters are views of the vector: they are up to date."""
+
+    def publish_parameters(self) -> None:
+        """The module's parameters are views of the vector: they are up to date."""
+
+    def update(self) -> None:
+        """Unscale, clip, and one step of the optimizer."""
+        if self.scaler is not None:
+            self.scaler.unscale_(self.optimizer)
+        if self._clip_norm:
+            torch.nn.utils.clip_grad_norm_(self._trained, self._clip_norm)
+        if self.scaler is None:
+            self.optimizer.step()
+        else:
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+
+    def named_tensors(self) -> dict[str, torch.Tensor]:
+        """The module's state dict."""
+        return {name: tensor.detach() for name, tensor in self.module.state_dict().items()}
+
+    def load_named_tensors(self, tensors: dict[str, torch.Tensor]) -> None:
+        """Copy into the module's own tensors, which stay views of the vectors."""
+        self.module.load_state_dict(tensors)
+
+    def optimizer_state(self) -> dict[str, Any]:
+        """The optimizer's state dict, and the loss scaler's."""
+        scaler = {} if self.scaler is None else self.scaler.state_dict()
+        return {"optimizer": self.optimizer.state_dict(), "scaler": scaler}
+
+    def load_optimizer_state(self, state: dict[str, Any]) -> None:
+        """Take back what `optimizer_state` gave; learning rates included."""
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.scaler is not None and state["scaler"]:
+            self.scaler.load_state_dict(state["scaler"])

@@ -1,0 +1,1 @@
+"""From hosts and devices to running processes; knows neither torch nor MPI."""

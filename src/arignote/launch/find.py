@@ -1,0 +1,124 @@
+"""Find the launcher: srun in a Slurm allocation, else mpirun beside this Python or on PATH."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from arignote.config.settings import Launch
+from arignote.errors import UserError
+from arignote.launch.flavours.base import Flavour
+from arignote.launch.flavours.direct import Direct
+from arignote.launch.flavours.mpich import MPICH, IntelMPI
+from arignote.launch.flavours.openmpi import OpenMPI
+from arignote.launch.flavours.slurm import Slurm
+
+NO_MPI = (
+    "no MPI found (no mpirun or mpiexec beside this Python or on PATH): "
+    "pip install 'arignote[mpi]', or load your site's module; one worker (-n 1) needs none"
+)
+
+
+@dataclass(frozen=True)
+class Found:
+    """A launcher on this machine."""
+
+    program: str
+    flavour: Flavour
+    version: str
+    library: str
+    """The libmpi that belongs to it, for mpi4py; empty: mpi4py finds it by itself."""
+
+
+def find_launcher(settings: Launch) -> Found:
+    """The launcher that these settings mean.
+
+    Raises:
+        UserError: there is none, or it is none that we know.
+    """
+    if settings.workers == 1 and not settings.hosts and not settings.hostfile:
+        return Found("", Direct(), "", "")
+    if settings.launcher == "srun" or (settings.launcher == "auto" and _slurm_is_ours(settings)):
+        srun = shutil.which("srun")
+        if srun is None:
+            raise UserError("launch.launcher='srun' but there is no srun on PATH: use mpirun")
+        mpirun = _mpirun(settings)
+        pmi = "pmix" if mpirun and "Open MPI" in _version(mpirun) else "pmi2"
+        return Found(srun, Slurm(pmi), f"Slurm ({pmi})", "")
+    program = _mpirun(settings)
+    if program is None:
+        raise UserError(NO_MPI)
+    version = _version(program)
+    return Found(program, _flavour(program, version), version.splitlines()[0], _library(program))
+
+
+def _slurm_is_ours(settings: Launch) -> bool:
+    """In an allocation srun starts the workers, unless our MPI is a wheel's Open MPI.
+
+    That one has no PMIx in common with the site's Slurm; its mpirun finds the nodes by itself.
+    """
+    if "SLURM_JOB_ID" not in os.environ or shutil.which("srun") is None:
+        return False
+    program = _mpirun(settings)
+    if program is None:
+        return True
+    from_wheel = Path(program).is_relative_to(sys.prefix)
+    return not (from_wheel and "Open MPI" in _version(program))
+
+
+def _mpirun(settings: Launch) -> str | None:
+    named = settings.mpirun or os.environ.get("ARIGNOTE_MPIRUN", "")
+    if named:
+        found = shutil.which(named)
+        if found is None:
+            raise UserError(f"launch.mpirun={named!r} is no program here: give its full path")
+        return found
+    beside = Path(sys.prefix) / "bin"
+    for name in ("mpirun", "mpiexec"):
+        found = shutil.which(name, path=str(beside)) or shutil.which(name)
+        if found is not None:
+            return found
+    return None
+
+
+def _version(program: str) -> str:
+    """What `program --version` prints."""
+    try:
+        done = subprocess.run(
+            [program, "--version"], capture_output=True, text=True, timeout=20, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise UserError(f"{program} --version failed: {error}") from None
+    return (done.stdout + done.stderr).strip() or "unknown"
+
+
+def _flavour(program: str, version: str) -> Flavour:
+    if "Open MPI" in version or "OpenRTE" in version or "PRTE" in version:
+        return OpenMPI()
+    if "Intel" in version:
+        return IntelMPI()
+    if "HYDRA" in version or "MPICH" in version:
+        return MPICH()
+    raise UserError(
+        f"{program} is no MPI launcher that we know (Open MPI, MPICH, Intel MPI): it calls itself "
+        f"{version.splitlines()[0]!r}; name another with --set launch.mpirun=PATH"
+    )
+
+
+def _library(program: str) -> str:
+    """The libmpi beside `program`, so that mpi4py loads the same MPI that starts the workers.
+
+    The bad story: mpi4py finds another MPI first; every worker forms a world of its own, and
+    each trains alone on all the data.
+    """
+    lib = Path(program).resolve().parent.parent / "lib"
+    if lib == Path(sys.prefix) / "lib":
+        return ""
+    for name in ("libmpi.so.40", "libmpi.so.12"):
+        if (lib / name).exists():
+            return str(lib / name)
+    return ""

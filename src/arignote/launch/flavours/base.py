@@ -1,0 +1,72 @@
+"""The contract of a launcher flavour."""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+
+from arignote.launch.placement import Placement
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is to be started."""
+
+    program: str
+    """The mpirun, mpiexec or srun."""
+    placement: Placement
+    bind: bool
+    """Bind workers to cores."""
+    command: tuple[str, ...]
+    """The worker's own argv."""
+    environment: dict[str, str] = field(default_factory=dict)
+    """Variables that the workers need, on every host."""
+    extra: tuple[str, ...] = ()
+    """Further arguments for the program, from the user."""
+    as_root: bool = False
+
+
+@dataclass(frozen=True)
+class Death:
+    """What a launcher said about a process that was killed."""
+
+    signal: int
+    rank: int | None = None
+    pid: int | None = None
+
+
+class Flavour(ABC):
+    """One launcher."""
+
+    name: str
+    passes_usr1: bool = True
+    """Whether a SIGUSR1 sent to it reaches the workers."""
+
+    @abstractmethod
+    def argv(self, job: Job) -> list[str]:
+        """The whole command line."""
+
+    @abstractmethod
+    def starts_noise(self, line: str) -> bool:
+        """Whether a line of stderr begins a message of the launcher about failed processes.
+
+        Such messages are held back: we say it better, once.
+        """
+
+    @abstractmethod
+    def ends_noise(self, lines: list[str]) -> bool:
+        """Whether the last of `lines` ends the message that the first began."""
+
+    def is_noise(self, lines: list[str]) -> bool:
+        """Whether a whole message is the launcher's own, and not a user's look-alike."""
+        return True
+
+    @abstractmethod
+    def death(self, noise: str) -> Death | None:
+        """Which process was killed, if the message tells."""
+
+
+def find_signal(noise: str, pattern: str) -> re.Match[str] | None:
+    """Search a message whose lines may be broken anywhere."""
+    return re.search(pattern, " ".join(noise.split()))

@@ -1,0 +1,47 @@
+"""Open MPI 4 and 5."""
+
+from __future__ import annotations
+
+from arignote.launch.flavours.base import Death, Flavour, Job, find_signal
+
+_RULE = "-" * 60
+_SPEAKERS = ("prterun", "orterun", "mpirun", "mpiexec", "MPI_ABORT", "Open MPI", "PMIx", "PRTE")
+
+
+class OpenMPI(Flavour):
+    """`mpirun` of Open MPI."""
+
+    name = "Open MPI"
+
+    def argv(self, job: Job) -> list[str]:
+        """See `Flavour.argv`."""
+        place = job.placement
+        argv = [job.program, "-n", str(place.workers)]
+        if job.as_root:
+            argv.append("--allow-run-as-root")
+        if place.hosts:
+            argv += ["--host", ",".join(f"{host.name}:{host.slots}" for host in place.hosts)]
+            for name in job.environment:
+                argv += ["-x", name]
+        if job.bind and place.fits:
+            argv += ["--map-by", f"slot:PE={place.threads}", "--bind-to", "core"]
+        else:
+            argv += ["--bind-to", "none", "--oversubscribe"]
+        return [*argv, *job.extra, *job.command]
+
+    def starts_noise(self, line: str) -> bool:
+        """A message is framed by lines of dashes."""
+        return line.strip().startswith(_RULE)
+
+    def ends_noise(self, lines: list[str]) -> bool:
+        """The second such line."""
+        return len(lines) > 1 and self.starts_noise(lines[-1])
+
+    def is_noise(self, lines: list[str]) -> bool:
+        """Its messages name who speaks; a user's own rulers do not."""
+        return any(name in line for line in lines for name in _SPEAKERS)
+
+    def death(self, noise: str) -> Death | None:
+        """`process rank 1 with PID 0 on node a exited on signal 9 (Killed).`"""
+        match = find_signal(noise, r"process rank (\d+) .*? exited on signal (\d+)")
+        return Death(int(match.group(2)), rank=int(match.group(1))) if match else None

@@ -1,0 +1,160 @@
+"""Who runs where: workers, hosts and devices, checked against one another."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from arignote.config.devices import parse_device
+from arignote.config.settings import Launch
+from arignote.errors import UserError
+
+_HOST = re.compile(r"^([A-Za-z0-9][A-Za-z0-9_.-]*)(?::(\d+))?$")
+_HOSTFILE_LINE = re.compile(
+    r"^([A-Za-z0-9][A-Za-z0-9_.-]*)(?::(\d+)|\s+(?:slots=)?(\d+))?\s*(?:max.*)?$"
+)
+
+
+@dataclass(frozen=True)
+class Host:
+    """A machine and how many workers it takes."""
+
+    name: str
+    slots: int
+
+
+@dataclass(frozen=True)
+class Placement:
+    """All workers of a run; `hosts` is empty when they all run on this machine."""
+
+    workers: int
+    hosts: tuple[Host, ...]
+    threads: int
+    """Threads a worker."""
+    fits: bool
+    """Whether every worker has cores of its own (as far as this machine tells)."""
+
+
+def parse_host(text: str) -> Host:
+    """`name` or `name:slots`.
+
+    Raises:
+        UserError: it is neither.
+    """
+    match = _HOST.match(text.strip())
+    if match is None or match.group(2) == "0":
+        raise UserError(f"got host {text.strip()!r}, expected name or name:slots, such as node1:4")
+    return Host(match.group(1), int(match.group(2) or 1))
+
+
+def read_hostfile(path: Path) -> list[Host]:
+    """Open MPI's (`name slots=4`), MPICH's (`name:4`) or a plain list of names.
+
+    A name that stands in several lines has all their slots.
+
+    Raises:
+        UserError: the file cannot be read, or a line cannot.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"hostfile {str(path)!r} cannot be read: {error}") from None
+    slots: dict[str, int] = {}
+    for number, line in enumerate(lines, start=1):
+        bare = line.split("#", 1)[0].strip()
+        if not bare:
+            continue
+        match = _HOSTFILE_LINE.match(bare)
+        if match is None:
+            raise UserError(
+                f"hostfile {str(path)!r}, line {number}: got {bare!r}, expected NAME slots=N or "
+                "NAME:N"
+            )
+        count = int(match.group(2) or match.group(3) or 1)
+        slots[match.group(1)] = slots.get(match.group(1), 0) + count
+    if not slots:
+        raise UserError(f"hostfile {str(path)!r} names no host")
+    return [Host(name, count) for name, count in slots.items()]
+
+
+def launch_layer(
+    *, workers: int | None, devices: str | None, hosts: str | None, hostfile: str | None
+) -> dict[str, Any]:
+    """What the command line says about placement, as a layer of settings.
+
+    The number of workers follows from the devices or the hosts where -n is not given.
+
+    Raises:
+        UserError: a device or host cannot be parsed, or their numbers disagree.
+    """
+    layer: dict[str, Any] = {}
+    if workers is not None:
+        layer["workers"] = workers
+    if devices is not None:
+        layer["devices"] = [parse_device(device) for device in devices.split(",")]
+        layer.setdefault("workers", len(layer["devices"]))
+    named: list[Host] = []
+    if hosts is not None:
+        named = [parse_host(host) for host in hosts.split(",")]
+        layer["hosts"] = [f"{host.name}:{host.slots}" for host in named]
+    if hostfile is not None:
+        layer["hostfile"] = str(Path(hostfile).resolve())
+        named = named or read_hostfile(Path(hostfile))
+    if named:
+        layer.setdefault("workers", sum(host.slots for host in named))
+    return layer
+
+
+def place(settings: Launch) -> Placement:
+    """Check that workers, hosts and devices fit one another.
+
+    Raises:
+        UserError: too few slots, a number of devices that is not that of the workers, or a
+            device that this machine cannot have.
+    """
+    hosts = [parse_host(host) for host in settings.hosts]
+    if settings.hostfile and not hosts:
+        hosts = read_hostfile(Path(settings.hostfile))
+    workers, slots = settings.workers, sum(host.slots for host in hosts)
+    if hosts and slots < workers:
+        raise UserError(
+            f"{workers} workers but only {slots} slots on {len(hosts)} hosts: use -n {slots}, or "
+            "give the hosts more, as in node1:4"
+        )
+    if settings.devices and len(settings.devices) != workers:
+        raise UserError(
+            f"{len(settings.devices)} devices for {workers} workers: name one device a worker"
+        )
+    devices = [parse_device(device) for device in settings.devices]
+    if not hosts and any(device.startswith("cuda") for device in devices):
+        _check_cuda_here(devices)
+    cores = usable_cores()
+    local = max((host.slots for host in hosts), default=workers)
+    threads = settings.threads or max(1, cores // local)
+    return Placement(workers, tuple(hosts), threads, fits=threads * local <= cores)
+
+
+def usable_cores() -> int:
+    """Physical cores that this process may use (other hosts are taken to be alike)."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    physical = psutil.cpu_count(logical=False)
+    return max(1, min(allowed or 1, physical or allowed or 1))
+
+
+def _check_cuda_here(devices: list[str]) -> None:
+    """Without torch: does this machine have the device files of so many GPUs?"""
+    found = len(list(Path("/dev").glob("nvidia[0-9]*")))
+    if Path("/dev/kfd").exists():
+        return
+    for device in devices:
+        index = int(device.partition(":")[2] or 0)
+        if device.startswith("cuda") and index >= found:
+            raise UserError(
+                f"device {device} does not exist: this machine has {found} GPUs; use --devices "
+                "cpu,cpu or leave it out"
+            )

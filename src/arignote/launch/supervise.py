@@ -1,0 +1,241 @@
+"""Watch over the processes of a run: show what they say, stop them, leave nothing behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import IO, Protocol
+
+import psutil
+
+from arignote import failure
+from arignote.launch.flavours.base import Death, Flavour
+from arignote.orphan import die_with_parent
+
+_POLL_SECONDS = 0.05
+_AFTER_FAILURE_SECONDS = 3.0
+_TERMINATE_SECONDS = 1.5
+
+
+class Screen(Protocol):
+    """Where a run is shown."""
+
+    def line(self, text: str, *, error: bool) -> None:
+        """A line that a worker printed."""
+
+    def refresh(self) -> None:
+        """Called many times a second while the run goes on."""
+
+
+@dataclass
+class Outcome:
+    """How a run of processes ended."""
+
+    exit_code: int
+    asked_to_stop: int = 0
+    """The signal that the launcher was sent; 0: none."""
+    report: failure.Report | None = None
+    """What the worker that failed first has to say."""
+    death: Death | None = None
+    """A process that was killed from outside."""
+    overdue: bool = False
+    """The workers did not come to their first meeting in time."""
+
+
+class Supervisor:
+    """Runs one command line of a flavour to its end.
+
+    Args:
+        graceful: the workers save and leave on SIGUSR1; otherwise they are just ended.
+        started: true once all workers have met.
+    """
+
+    def __init__(
+        self,
+        flavour: Flavour,
+        screen: Screen,
+        *,
+        graceful: bool,
+        grace_seconds: float,
+        start_timeout_seconds: float | None = None,
+        started: Callable[[], bool] = lambda: True,
+    ) -> None:
+        self._flavour = flavour
+        self._screen = screen
+        self._graceful = graceful
+        self._grace_seconds = grace_seconds
+        self._start_timeout_seconds = start_timeout_seconds
+        self._started = started
+        self._asked: list[int] = []
+        self._noise: list[str] = []
+        self._family: dict[int, psutil.Process] = {}
+
+    def run(self, argv: list[str], environment: dict[str, str]) -> Outcome:
+        """Start `argv`, watch it, and return once nothing of it is left."""
+        handlers = {s: signal.signal(s, self._ask) for s in self._signals()}
+        try:
+            with tempfile.TemporaryDirectory(prefix="arignote-") as control:
+                environment = environment | {failure.CONTROL_VARIABLE: control}
+                return self._run(argv, environment, Path(control))
+        finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+
+    @staticmethod
+    def _signals() -> tuple[int, ...]:
+        if threading.current_thread() is not threading.main_thread():
+            return ()
+        return (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        self._asked.append(number)
+
+    def _run(self, argv: list[str], environment: dict[str, str], control: Path) -> Outcome:
+        process = subprocess.Popen(
+            argv,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            # Its own session: a Ctrl-C in the terminal reaches only us, and we decide.
+            start_new_session=True,
+            preexec_fn=lambda: die_with_parent(signal.SIGTERM),
+        )
+        assert process.stdout is not None
+        assert process.stderr is not None
+        pumps = [
+            threading.Thread(target=self._pump, args=(process.stdout, False), daemon=True),
+            threading.Thread(target=self._pump, args=(process.stderr, True), daemon=True),
+        ]
+        for pump in pumps:
+            pump.start()
+        overdue = False
+        try:
+            overdue = self._watch(process, control)
+        finally:
+            self._end_all(process)
+        for pump in pumps:
+            pump.join(timeout=2)
+        self._screen.refresh()
+        return self._outcome(process.returncode, failure.read(control), overdue)
+
+    def _watch(self, process: subprocess.Popen[bytes], control: Path) -> bool:
+        """Until the process ends, or must be ended; whether the workers never met."""
+        begun = time.monotonic()
+        forwarded, deadline, met = 0, float("inf"), False
+        while process.poll() is None:
+            time.sleep(_POLL_SECONDS)
+            now = time.monotonic()
+            self._screen.refresh()
+            self._note_family(process)
+            if len(self._asked) > forwarded:
+                if forwarded:
+                    return False
+                forwarded = len(self._asked)
+                deadline = min(deadline, now + self._forward(process))
+            if (control / failure.FAILURE_FILE).exists():
+                # Given the launcher's own clean-up does not get on with a stopped process.
+                deadline = min(deadline, now + _AFTER_FAILURE_SECONDS)
+            if now > deadline:
+                return False
+            met = met or self._started()
+            limit = self._start_timeout_seconds
+            if not met and limit is not None and now - begun > limit:
+                return True
+        return False
+
+    def _forward(self, process: subprocess.Popen[bytes]) -> float:
+        """Tell the workers to stop; how long they may take."""
+        if not (self._graceful and self._started()):
+            return 0.0
+        process.send_signal(signal.SIGUSR1)
+        return self._grace_seconds
+
+    def _note_family(self, process: subprocess.Popen[bytes]) -> None:
+        """Remember all descendants by name and birth: some outlive the one in between."""
+        with suppress(psutil.Error):
+            for child in psutil.Process(process.pid).children(recursive=True):
+                self._family.setdefault(child.pid, child)
+
+    def _end_all(self, process: subprocess.Popen[bytes]) -> None:
+        """End what is left: ask mpirun first (it reaches other hosts), then kill each."""
+        self._note_family(process)
+        if process.poll() is None:
+            process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(_TERMINATE_SECONDS)
+        left = [child for child in self._family.values() if child.is_running()]
+        for child in left:
+            with suppress(psutil.Error):
+                child.kill()
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+        psutil.wait_procs(left, timeout=2)
+
+    def _pump(self, stream: IO[bytes], error: bool) -> None:
+        held: list[str] = []
+        for raw in stream:
+            text = raw.decode(errors="replace").rstrip("\n")
+            if error and (held or self._flavour.starts_noise(text)):
+                held.append(text)
+                if self._flavour.ends_noise(held):
+                    self._sort_out(held)
+                    held = []
+            elif text.strip() or not error:
+                self._screen.line(text, error=error)
+        if held:
+            self._sort_out(held)
+
+    def _sort_out(self, lines: list[str]) -> None:
+        """Keep a launcher's message for later; show what only looked like one."""
+        if self._flavour.is_noise(lines):
+            self._noise += lines
+            return
+        for line in lines:
+            self._screen.line(line, error=True)
+
+    def _outcome(self, returncode: int, report: failure.Report | None, overdue: bool) -> Outcome:
+        noise = "\n".join(self._noise)
+        death = self._flavour.death(noise)
+        if death is None and returncode < 0 and not self._asked:
+            death = Death(-returncode)
+        asked = self._asked[0] if self._asked else 0
+        if returncode and not (asked or report or death or overdue):
+            # A message that we do not understand is better than none.
+            for line in self._noise:
+                self._screen.line(line, error=True)
+        return Outcome(returncode, asked, report, death, overdue)
+
+
+def describe_environment(base: dict[str, str]) -> dict[str, str]:
+    """The variables that workers on other hosts need, of those that are set here."""
+    names = (
+        "PATH",
+        "LD_LIBRARY_PATH",
+        "PYTHONPATH",
+        "VIRTUAL_ENV",
+        "CONDA_PREFIX",
+        "HF_HOME",
+        "TORCH_HOME",
+        "XDG_CACHE_HOME",
+        "TMPDIR",
+    )
+    prefixes = ("ARIGNOTE_", "NCCL_", "UCX_", "FI_", "MPI4PY_")
+    return {
+        name: value for name, value in base.items() if name in names or name.startswith(prefixes)
+    }
+
+
+def own_environment() -> dict[str, str]:
+    """This process's environment, without what would confuse a nested launch."""
+    return {k: v for k, v in os.environ.items() if k != failure.CONTROL_VARIABLE}

@@ -1,0 +1,1 @@
+"""The zoo, and the contracts that a model fulfils."""

@@ -1,0 +1,64 @@
+"""Two small models for 8x8 digits: the first things to run, seconds to train."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from arignote.models.base import Model
+
+
+class DigitsMLP(Model):
+    """64 - 128 - classes, about 9,600 parameters for ten classes."""
+
+    defaults = {
+        "run.data": "digits",
+        "train.epochs": 20,
+        "train.batch_size": 32,
+        "optimizer.learning_rate": 0.05,
+        "optimizer.momentum": 0.9,
+        "schedule.name": "cosine",
+        "schedule.scaling": "linear",
+        "schedule.reference_batch_size": 64,
+    }
+
+    def build(self) -> nn.Module:
+        """Flatten, dense, ReLU, dense."""
+        inputs = 1
+        for side in self.dataset.sample_shape:
+            inputs *= side
+        return nn.Sequential(
+            nn.Flatten(),
+            nn.Linear(inputs, 128),
+            nn.ReLU(),
+            nn.Linear(128, len(self.dataset.classes)),
+        )
+
+
+class DigitsCNN(Model):
+    """Two convolutions and one dense layer, about 24,000 parameters."""
+
+    defaults = {
+        "run.data": "digits",
+        "train.epochs": 15,
+        "train.batch_size": 32,
+        "optimizer.learning_rate": 0.05,
+        "optimizer.momentum": 0.9,
+        "schedule.name": "cosine",
+        "schedule.scaling": "linear",
+        "schedule.reference_batch_size": 64,
+    }
+
+    def build(self) -> nn.Module:
+        """conv 16 - conv 32 - pool - dense; any image size."""
+        channels, height, width = self.dataset.sample_shape
+        return nn.Sequential(
+            nn.Conv2d(channels, 16, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(16, 32, 3, padding=1),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Flatten(),
+            nn.Linear(32 * (height // 2) * (width // 2), 32),
+            nn.ReLU(),
+            nn.Linear(32, len(self.dataset.classes)),
+        )

@@ -1,0 +1,143 @@
+"""Show a run while it goes on: a live line in a terminal, plain lines elsewhere.
+
+The launcher owns the terminal and the workers only write events, so nothing that passes
+through mpirun's pipes needs to know how wide the screen is.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from arignote.recorder.events import EventTail
+from arignote.recorder.summary import Summary, phase_rows, read_summary
+
+
+class Display:
+    """Follows a run's events. A context manager: leaving it shows the summary.
+
+    Args:
+        tail: the run's events.
+        run_folder: where the summary will be.
+    """
+
+    def __init__(self, tail: EventTail, run_folder: Path) -> None:
+        self.met = False
+        self._tail = tail
+        self._run_folder = run_folder
+        self._console = Console(highlight=False, soft_wrap=True)
+        self._live = self._console.is_terminal
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.percentage:>3.0f}%"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[now]}"),
+            console=self._console,
+            disable=not self._live,
+            transient=True,
+        )
+        self._task = self._progress.add_task("starting", total=None, now="")
+        self._finished = False
+
+    def __enter__(self) -> Display:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._progress.stop()
+        summary = read_summary(self._run_folder)
+        if self._finished and summary is not None:
+            self._show_summary(summary)
+
+    def line(self, text: str, *, error: bool) -> None:
+        """A line that a worker printed; above the live line where there is one."""
+        if error and not self._live:
+            sys.stderr.write(text + "\n")
+            sys.stderr.flush()
+        else:
+            self._console.print(text, markup=False)
+
+    def refresh(self) -> None:
+        """Show what is new."""
+        for event in self._tail.new():
+            show = getattr(self, f"_on_{event['event']}", None)
+            if show is not None:
+                show(event)
+
+    def _say(self, text: str) -> None:
+        self._console.print(text, markup=False)
+
+    def _on_start(self, event: dict[str, Any]) -> None:
+        self.met = True
+
+    def _on_begin(self, event: dict[str, Any]) -> None:
+        count = event["workers"]
+        workers = f"{count} worker" if count == 1 else f"{count} workers"
+        self._say(
+            f"{event['model']} ({event['parameters']:,} parameters) on {event['data'] or 'its data'}"
+            f" · {workers} · {event['rule']} · {event['exchange']} · {event['library']}"
+        )
+        self._say(f"run folder {self._run_folder}")
+        self._progress.update(
+            self._task, description="training", total=event["epochs"], completed=event["epoch"]
+        )
+
+    def _on_resume(self, event: dict[str, Any]) -> None:
+        changes = "; ".join(event["changes"]) or "nothing changes"
+        self._say(f"resumed from {event['checkpoint']}: {changes}")
+
+    def _on_step(self, event: dict[str, Any]) -> None:
+        now = (
+            f"step {event['step']} · loss {_number(event['loss'], '.4f')} · "
+            f"{event['images_per_second']:,.0f} images/s"
+        )
+        self._progress.update(self._task, completed=event["epoch"], now=now)
+
+    def _on_epoch(self, event: dict[str, Any]) -> None:
+        self._progress.update(self._task, completed=event["epoch"])
+        self._say(
+            f"epoch {event['epoch']:>3} · step {event['step']} · "
+            f"loss {_number(event['loss'], '.4f')} · {event['images_per_second']:,.0f} images/s · "
+            + " ".join(f"{name} {spent:.2f}s" for name, spent in event["seconds"].items())
+        )
+
+    def _on_validation(self, event: dict[str, Any]) -> None:
+        self._say(
+            f"  validation · accuracy {_number(event['accuracy'], '.2%')} · "
+            f"top-5 error {_number(event['error_top5'], '.2%')} · "
+            f"loss {_number(event['loss'], '.4f')}"
+        )
+
+    def _on_end(self, event: dict[str, Any]) -> None:
+        self._finished = True
+
+    def _show_summary(self, summary: Summary) -> None:
+        table = Table(title="Where every second of the steps went (mean over the workers)")
+        for heading in ("phase", "seconds", "ms a step", "share"):
+            table.add_column(heading, justify="left" if heading == "phase" else "right")
+        for name, seconds, each, share in phase_rows(summary.seconds, summary.steps):
+            table.add_row(name, f"{seconds:.2f}", f"{each:.2f}", f"{share:.1%}")
+        self._console.print(table)
+        accuracy = summary.metrics.get("accuracy")
+        self._say(
+            f"{summary.status}: {summary.steps} steps, {summary.samples:,} samples, "
+            f"{summary.images_per_second:,.0f} images/s, {summary.wire_bytes / 1e6:,.1f} MB on the "
+            f"wire" + ("" if accuracy is None else f", validation accuracy {accuracy:.2%}")
+        )
+        self._say(f"weights_sha256 {summary.weights_sha256}")
+
+
+def _number(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)

@@ -1,0 +1,92 @@
+"""Where every second of a step went.
+
+Time is a line cut into pieces: `start()` sets the knife, `end(phase)` books everything since
+the last cut to `phase`. So the phases of a step add up to the step, whatever happens in it.
+(Theano-MPI's recorder has the same two calls and the same four phases.)
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+PHASES = ("calc", "comm", "sync", "wait")
+"""compute; moving bytes; waiting for other workers; waiting for data."""
+
+
+class Recorder:
+    """Counts one worker's seconds, samples, steps and bytes, and sums up its losses.
+
+    Args:
+        clock: seconds from any origin.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
+        self._clock = clock
+        self._cut = clock()
+        self.seconds = dict.fromkeys(PHASES, 0.0)
+        self.steps = 0
+        self.samples = 0
+        self.wire_bytes = 0
+        self._train_sums: dict[str, float] = {}
+        self._validation_sums: dict[str, float] = {}
+
+    def start(self) -> None:
+        """Begin a step: what came before belongs to none."""
+        self._cut = self._clock()
+
+    def end(self, phase: str) -> None:
+        """Book the seconds since the last `start` or `end` to `phase`."""
+        now = self._clock()
+        self.seconds[phase] += now - self._cut
+        self._cut = now
+
+    def sent(self, wire_bytes: int) -> None:
+        """Count bytes that this worker put on the wire."""
+        self.wire_bytes += wire_bytes
+
+    def train_error(self, count: int, cost: float, error: float, samples: int = 1) -> None:
+        """Note a training batch: mean loss and mean error of its `samples` (step `count`)."""
+        _add(self._train_sums, samples, loss=cost, error=error)
+
+    def val_error(
+        self, count: int, cost: float, error: float, error_top_5: float, samples: int = 1
+    ) -> None:
+        """Note a validation batch: mean loss, top-1 and top-5 error of its `samples`."""
+        _add(self._validation_sums, samples, loss=cost, error=error, error_top5=error_top_5)
+
+    def take_train_sums(self) -> dict[str, float]:
+        """Sums over samples since the last call: samples, loss, error."""
+        taken, self._train_sums = self._train_sums, {}
+        return {"samples": 0.0, "loss": 0.0, "error": 0.0, **taken}
+
+    def take_validation_sums(self) -> dict[str, float]:
+        """Sums over samples since the last call: samples, loss, error, error_top5."""
+        taken, self._validation_sums = self._validation_sums, {}
+        return {"samples": 0.0, "loss": 0.0, "error": 0.0, "error_top5": 0.0, **taken}
+
+    def state_dict(self) -> dict[str, Any]:
+        """The counters, for a checkpoint."""
+        return {
+            "seconds": dict(self.seconds),
+            "steps": self.steps,
+            "samples": self.samples,
+            "wire_bytes": self.wire_bytes,
+            "train_sums": dict(self._train_sums),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on counting from `state`."""
+        self.seconds = dict(state["seconds"])
+        self.steps = int(state["steps"])
+        self.samples = int(state["samples"])
+        self.wire_bytes = int(state["wire_bytes"])
+        self._train_sums = dict(state["train_sums"])
+
+
+def _add(sums: dict[str, float], samples: int, **means: float) -> None:
+    sums["samples"] = sums.get("samples", 0.0) + samples
+    for name, mean in means.items():
+        # 0 samples of a mean over nothing (NaN) are nothing.
+        sums[name] = sums.get(name, 0.0) + (mean * samples if samples else 0.0)

@@ -1,0 +1,100 @@
+"""One registry for each family: a name, the place that implements it, one line about it.
+
+Entries are strings, so that listing a family imports none of its members: the launcher
+and `arignote list` know every name without importing torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from arignote.errors import UserError, unknown
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One member of a family: `target` is `package.module:attribute`."""
+
+    name: str
+    target: str
+    summary: str
+
+
+class Registry:
+    """The members of one family, in the order in which they are shown to users."""
+
+    def __init__(self, kind: str, *entries: Entry) -> None:
+        self.kind = kind
+        self._entries = {entry.name: entry for entry in entries}
+
+    def __iter__(self) -> Iterator[Entry]:
+        return iter(self._entries.values())
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._entries
+
+    def entry(self, name: str) -> Entry:
+        """The entry called `name`.
+
+        Raises:
+            UserError: there is none; the message names the nearest and all known names.
+        """
+        if name not in self._entries:
+            raise UserError(unknown(self.kind, name, self._entries))
+        return self._entries[name]
+
+    def load(self, name: str) -> Any:
+        """Import and return what implements `name`."""
+        module, _, attribute = self.entry(name).target.partition(":")
+        return getattr(importlib.import_module(module), attribute)
+
+
+RULES = Registry(
+    "rule",
+    Entry("bsp", "arignote.rules.bsp:BSP", "every step, all workers: average gradients or weights"),
+)
+
+ROUTES = Registry(
+    "route",
+    Entry(
+        "allreduce",
+        "arignote.exchange.routes.allreduce:Allreduce",
+        "the MPI library's own allreduce over the whole flat vector",
+    ),
+)
+
+CODECS = Registry(
+    "codec",
+    Entry("fp32", "arignote.exchange.codecs.fp32:FP32", "full precision, nothing lost"),
+)
+
+MODELS = Registry(
+    "model",
+    Entry("digits-mlp", "arignote.models.digits:DigitsMLP", "two dense layers for 8x8 digits"),
+    Entry("digits-cnn", "arignote.models.digits:DigitsCNN", "small CNN for 8x8 digits"),
+    Entry("cifar10-cnn", "arignote.models.cifar10:Cifar10CNN", "small CNN for 32x32 colour images"),
+)
+
+DATA = Registry(
+    "data set",
+    Entry("digits", "arignote.data.digits:Digits", "scikit-learn's 1,797 digits of 8x8 pixels"),
+    Entry(
+        "imagefolder",
+        "arignote.data.imagefolder:ImageFolder",
+        "imagefolder:DIR[,skip_bad=true]: DIR/train/CLASS/*.jpg and DIR/test/CLASS/*.jpg",
+    ),
+    Entry(
+        "cifar10",
+        "arignote.data.cifar10:Cifar10",
+        "cifar10:DIR: the original binary files, or x_train.npy and its like",
+    ),
+    Entry("idx", "arignote.data.idx:Idx", "idx:DIR: MNIST's files and all that follow its format"),
+    Entry(
+        "synthetic",
+        "arignote.data.synthetic:Synthetic",
+        "synthetic:3x32x32,10[,train=N,validation=N]: random images, for measuring speed",
+    ),
+)

@@ -1,0 +1,1 @@
+"""The loop, its schedule, and the replica for loops that users already have."""

@@ -1,0 +1,134 @@
+"""The loop: epochs of steps, validation, checkpoints; the same for every rule and framework."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass
+
+from arignote.checkpoint.digest import weights_sha256
+from arignote.comm.base import World
+from arignote.config.settings import Settings
+from arignote.recorder.phases import Recorder
+from arignote.rules.base import Rule
+from arignote.trainer.journal import Journal
+from arignote.trainer.saving import Saver
+from arignote.trainer.stopping import StopFlag
+from arignote.trainer.task import Task
+
+
+@dataclass
+class Position:
+    """How far a run has come."""
+
+    epoch: int = 0
+    """Epochs completed."""
+    consumed: int = 0
+    """Of the epoch under way: its samples that all workers have used."""
+    steps: int = 0
+    """Steps completed since the start of the run."""
+
+
+class Trainer:
+    """One worker's part of a training run."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        task: Task,
+        rule: Rule,
+        world: World,
+        recorder: Recorder,
+        journal: Journal,
+        saver: Saver,
+        stop: StopFlag,
+    ) -> None:
+        self.settings = settings
+        self.task = task
+        self.rule = rule
+        self.world = world
+        self.recorder = recorder
+        self.journal = journal
+        self.saver = saver
+        self.stop = stop
+        self.position = Position()
+        self.validation: dict[str, float] = {}
+
+    def run(self) -> None:
+        """Train from where the run stands to its end, or until it is told to stop."""
+        self.rule.start(self.task.replica)
+        self.position = Position(**(self.saver.resume(self) or asdict(self.position)))
+        self.journal.begin(asdict(self.position), self.task.n_epochs)
+        stopped = False
+        while not stopped and not self._done():
+            stopped = self._epoch()
+        if self.saver.saved_at != self.position.steps:
+            self._save()
+        self.rule.finish(self.task.replica)
+        self._finish(stopped and not self._done())
+
+    def _done(self) -> bool:
+        limit = self.settings.train.steps
+        if limit and self.position.steps >= limit:
+            return True
+        return self.position.epoch >= self.task.n_epochs
+
+    def _epoch(self) -> bool:
+        """Train to the end of the epoch under way; whether a worker was told to stop."""
+        position = self.position
+        for _ in range(self.task.start_epoch(position.epoch, position.consumed)):
+            stopped = self._step()
+            if stopped or self._done():
+                break
+        if position.consumed >= self.task.train_size:
+            position.epoch, position.consumed = position.epoch + 1, 0
+            self._end_epoch()
+        elif self._done():
+            self._validate()
+        return stopped
+
+    def _step(self) -> bool:
+        """One step of the rule; whether a worker was told to stop."""
+        position, recorder = self.position, self.recorder
+        recorder.start()
+        bring = self.task.train(position.epoch, position.consumed, recorder)
+        result = self.rule.step(self.task.replica, self.stop.add_to(bring))
+        recorder.steps += 1
+        recorder.samples += round(bring.samples)
+        position.consumed += result.samples
+        position.steps += 1
+        self.journal.step(position.epoch + position.consumed / self.task.train_size, result)
+        every = self.settings.checkpoint.every_steps
+        if every and position.steps % every == 0:
+            self._save()
+        return result.stop
+
+    def _end_epoch(self) -> None:
+        self.journal.epoch(self.position.epoch)
+        every = self.settings.train.validate_every_epochs
+        if every and (self.position.epoch % every == 0 or self._done()):
+            self._validate()
+        saves = self.settings.checkpoint.every_epochs
+        if saves and self.position.epoch % saves == 0:
+            self._save()
+            self.saver.note_best(self.position.steps, self.validation)
+
+    def _validate(self) -> None:
+        begun = time.perf_counter()
+        with self.rule.consensus(self.task.replica):
+            self.task.validate(self.recorder)
+        self.validation = self.journal.validation(time.perf_counter() - begun)
+
+    def _save(self) -> None:
+        self.saver.save(self)
+
+    def _finish(self, stopped: bool) -> None:
+        with self.rule.consensus(self.task.replica):
+            digest = weights_sha256(self.task.replica.named_tensors())
+        self.journal.finish(
+            status="stopped" if stopped else "finished",
+            steps=self.position.steps,
+            epochs=self.position.epoch,
+            validation=self.validation,
+            weights_sha256=digest,
+        )
+        self.task.close()

@@ -1,0 +1,149 @@
+"""What a checkpoint of a run holds, and how a run goes on from one."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from arignote.checkpoint.store import COMMON, WEIGHTS, CheckpointStore, worker_file
+from arignote.errors import CheckpointError
+from arignote.trainer.seeds import load_random_state, random_state, seed_worker
+
+if TYPE_CHECKING:
+    from arignote.trainer.loop import Trainer
+
+
+class Saver:
+    """Saves a trainer's state, and brings it back.
+
+    Args:
+        resume: go on from the newest sound checkpoint of the run's folder.
+    """
+
+    def __init__(self, store: CheckpointStore, *, keep_best: bool, resume: bool) -> None:
+        self.store = store
+        self.keep_best = keep_best
+        self.saved_at = -1
+        self._resume = resume
+
+    def save(self, trainer: Trainer) -> None:
+        """Save; collective. A failure is a loud warning, and training goes on."""
+        begun = time.perf_counter()
+        step = trainer.position.steps
+        replica, rule = trainer.task.replica, trainer.rule
+        common: dict[str, Any] = {
+            "position": asdict(trainer.position),
+            "model": trainer.settings.run.model,
+            "workers": trainer.world.size,
+            "batch_size": trainer.settings.train.batch_size,
+        }
+        own: dict[str, Any] = {
+            "random": random_state(),
+            "recorder": trainer.recorder.state_dict(),
+            "buffers": list(replica.buffers),
+            "rule": rule.state_dict(),
+        }
+        (own if rule.optimizer_is_local else common)["optimizer"] = replica.optimizer_state()
+        with rule.consensus(replica):
+            # Copied inside, because after it the buffers are this worker's own again.
+            weights = {k: v.cpu().clone() for k, v in replica.named_tensors().items()}
+        problem = self.store.save(step, weights=weights, common=common, own=own)
+        if problem is None:
+            self.saved_at = step
+            seconds = time.perf_counter() - begun
+            trainer.journal.event("checkpoint", step=step, seconds=seconds)
+        else:
+            trainer.journal.warn(
+                f"checkpoint of step {step} NOT SAVED ({problem}): training goes on, older "
+                "checkpoints are untouched; make room"
+            )
+
+    def note_best(self, step: int, validation: dict[str, float]) -> None:
+        """Remember the checkpoint just saved if no validation was better."""
+        value = validation.get("error", math.nan)
+        if math.isnan(value):
+            value = validation.get("loss", math.nan)
+        first = self.store.world.rank == 0
+        if first and self.keep_best and self.saved_at == step and value < self.store.best()[1]:
+            self.store.note_best(step, value)
+
+    def resume(self, trainer: Trainer) -> dict[str, Any] | None:
+        """Load the newest sound checkpoint into `trainer`; its position, None without one.
+
+        Raises:
+            CheckpointError: there is none to resume from, or it is another model's.
+        """
+        if not self._resume:
+            return None
+        name, problems = self.store.newest_sound()
+        for problem in problems:
+            trainer.journal.warn(f"{problem}; using an older one")
+        if name is None:
+            raise CheckpointError(
+                f"{self.store.folder} has no checkpoint to resume from"
+                + (f": {'; '.join(problems)}" if problems else ": the run never saved one")
+            )
+        common = self.store.load(name, COMMON)
+        self._load_weights(trainer, self.store.load(name, WEIGHTS), common, name)
+        changes = self._load_own(trainer, common, name)
+        self.saved_at = int(common["position"]["steps"])
+        trainer.journal.event("resume", checkpoint=name, step=self.saved_at, changes=changes)
+        position: dict[str, Any] = common["position"]
+        return position
+
+    def _load_weights(
+        self, trainer: Trainer, weights: dict[str, torch.Tensor], common: Any, name: str
+    ) -> None:
+        replica = trainer.task.replica
+        ours = {key: tuple(tensor.shape) for key, tensor in replica.named_tensors().items()}
+        theirs = {key: tuple(tensor.shape) for key, tensor in weights.items()}
+        for key in sorted(ours.keys() | theirs.keys()):
+            if ours.get(key) != theirs.get(key):
+                raise CheckpointError(
+                    f"checkpoint {name} is of another model ({common['model']}): {key} is "
+                    f"{theirs.get(key, 'missing')} there and {ours.get(key, 'missing')} here"
+                )
+        replica.load_named_tensors(weights)
+        replica.publish_parameters()
+
+    def _load_own(self, trainer: Trainer, common: Any, name: str) -> list[str]:
+        """Load this worker's part; what is not as it was, in words."""
+        world, replica, rule = trainer.world, trainer.task.replica, trainer.rule
+        before = int(common["workers"])
+        same = before == world.size
+        if not same and not trainer.task.can_change_workers and common["position"]["consumed"]:
+            raise CheckpointError(
+                f"checkpoint {name} is of {before} workers in the middle of an epoch, and this "
+                f"model shares out its data itself: resume with -n {before}"
+            )
+        own = self.store.load(name, worker_file(world.rank % before))
+        local = "optimizer" in own
+        replica.load_optimizer_state(own["optimizer"] if local else common["optimizer"])
+        trainer.recorder.load_state_dict(own["recorder"])
+        rule.load_state_dict(own["rule"])
+        if same:
+            for vector, saved in zip(replica.buffers, own["buffers"], strict=True):
+                vector.copy_(saved)
+            load_random_state(own["random"])
+        else:
+            seed_worker(trainer.settings.run.seed + int(common["position"]["steps"]), world.rank)
+        return _changes(trainer, common, local_optimizer=local)
+
+
+def _changes(trainer: Trainer, common: Any, *, local_optimizer: bool) -> list[str]:
+    before, now = int(common["workers"]), trainer.world.size
+    changes = []
+    if before != now:
+        changes.append(f"{now} workers instead of {before}")
+    old, new = before * int(common["batch_size"]), now * trainer.settings.train.batch_size
+    if old != new:
+        changes.append(f"global batch {new} instead of {old}, and the learning rate with it")
+    if before != now:
+        changes.append("the workers' random streams are new; the epoch's other samples follow")
+        if local_optimizer:
+            changes.append("new workers take over the optimizer state of an old one")
+    return changes

@@ -1,0 +1,197 @@
+"""A PyTorch `Model` as a task: builds it, feeds it, runs forward and backward."""
+
+from __future__ import annotations
+
+import math
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from arignote.comm.base import World
+from arignote.config.settings import Settings
+from arignote.data.base import Batch
+from arignote.data.sharding import epoch_order, steps_left, worker_batch, worker_slice
+from arignote.errors import UserError
+from arignote.exchange.base import Route
+from arignote.frameworks.torch_replica import TorchReplica
+from arignote.models.base import Model
+from arignote.recorder.phases import Recorder
+from arignote.rules.base import Bring
+from arignote.trainer.batch_norm import synchronise_batch_norm
+from arignote.trainer.schedule import learning_rate_factor
+from arignote.trainer.seeds import seed_build, seed_worker
+from arignote.trainer.task import Task
+
+VALIDATION_BATCH_SIZE = 256
+
+
+class TorchTask(Task):
+    """A `Model` in training on one worker.
+
+    Raises:
+        UserError: the data set cannot be opened, or has fewer samples than there are workers.
+    """
+
+    can_change_workers = True
+
+    def __init__(
+        self, model: Model, settings: Settings, world: World, route: Route, device: torch.device
+    ) -> None:
+        self.model = model
+        self.settings = settings
+        self.world = world
+        self.device = device
+        self.n_epochs = settings.train.epochs
+        model.settings = settings
+        model.dataset = self.dataset = model.data()
+        self.train_size = self.dataset.train_size
+        if self.train_size < world.size:
+            raise UserError(
+                f"{world.size} workers but only {self.train_size} training samples: "
+                f"use at most -n {self.train_size}"
+            )
+        self._amp, scaler = self._precision()
+        module = self._build()
+        optimizer = model.optimizer(p for p in module.parameters() if p.requires_grad)
+        self.replica: TorchReplica = TorchReplica(
+            module,
+            optimizer,
+            allocate=route.allocate,
+            clip_norm=settings.train.clip_norm,
+            scaler=scaler,
+        )
+        self._base_rates = [float(group["lr"]) for group in optimizer.param_groups]
+        self._outputs: Any = None
+        module.register_forward_hook(self._keep_outputs)
+        if settings.train.compile:
+            module.compile()
+        seed_worker(settings.run.seed, world.rank)
+        self._order = np.empty(0, dtype=np.int64)
+
+    def _build(self) -> nn.Module:
+        seed_build(self.settings.run.seed)
+        module = self.model.build()
+        if self.settings.train.batch_norm == "synchronised":
+            module = synchronise_batch_norm(module, self.world)
+        dtype = torch.float64 if self.settings.train.precision == "fp64" else torch.float32
+        module = module.to(self.device, dtype)
+        self.model.module = module
+        return module
+
+    def _precision(self) -> tuple[torch.dtype | None, torch.amp.GradScaler | None]:
+        """The dtype to autocast to, and the loss scaler that fp16 needs."""
+        precision = self.settings.train.precision
+        if precision == "bf16":
+            return torch.bfloat16, None
+        if precision == "fp16":
+            return torch.float16, torch.amp.GradScaler(self.device.type)
+        return None, None
+
+    def _autocast(self) -> AbstractContextManager[object]:
+        if self._amp is None:
+            return nullcontext()
+        return torch.autocast(self.device.type, dtype=self._amp)
+
+    def _keep_outputs(self, module: nn.Module, inputs: object, outputs: object) -> None:
+        self._outputs = outputs
+
+    @property
+    def learning_rate(self) -> float:
+        """Of the first parameter group."""
+        return float(self.replica.optimizer.param_groups[0]["lr"])
+
+    def start_epoch(self, epoch: int, consumed: int) -> int:
+        """Draw the order of the epoch; see `Task.start_epoch`."""
+        self._order = epoch_order(self.train_size, seed=self.settings.run.seed, epoch=epoch)
+        return steps_left(
+            self.train_size,
+            consumed=consumed,
+            batch_size=self.settings.train.batch_size,
+            workers=self.world.size,
+        )
+
+    def train(self, epoch: int, consumed: int, recorder: Recorder) -> Bring:
+        """One batch; see `Task.train`. An empty one brings a gradient of zero, weight zero."""
+        batch_size, workers = self.settings.train.batch_size, self.world.size
+        indices = worker_batch(
+            self._order,
+            consumed=consumed,
+            batch_size=batch_size,
+            rank=self.world.rank,
+            workers=workers,
+        )
+        seed = self.settings.run.seed
+        batch = self._place(self.dataset.train_batch(indices, seed=seed, epoch=epoch))
+        recorder.end("wait")
+        self._set_rate(epoch + consumed / self.train_size)
+        self.replica.module.train()
+        self.replica.zero_grad()
+        samples = len(indices)
+        loss = self._forward_backward(batch) if samples else self._nothing(batch)
+        recorder.train_error(recorder.steps, loss, self._error(batch.targets, 1), samples)
+        return Bring(samples=samples, loss=loss)
+
+    def _forward_backward(self, batch: Batch) -> float:
+        with self._autocast():
+            loss = self.model.loss(batch)
+        scaler = self.replica.scaler
+        (loss if scaler is None else scaler.scale(loss)).backward()  # type: ignore[no-untyped-call]
+        return float(loss.detach())
+
+    def _nothing(self, batch: Batch) -> float:
+        """Go through the motions of an empty batch where other workers wait for us in them."""
+        if self.settings.train.batch_norm == "synchronised" and self.world.size > 1:
+            self._forward_backward(batch)
+            for vector in self.replica.gradients:
+                vector.zero_()
+        self._outputs = None
+        return 0.0
+
+    def _place(self, batch: Batch) -> Batch:
+        dtype = torch.float64 if self.settings.train.precision == "fp64" else batch.inputs.dtype
+        return Batch(
+            batch.inputs.to(self.device, dtype, non_blocking=True),
+            batch.targets.to(self.device, non_blocking=True),
+        )
+
+    def _set_rate(self, epochs_done: float) -> None:
+        factor = learning_rate_factor(
+            self.settings.schedule,
+            epochs_done=epochs_done,
+            epochs=self.n_epochs,
+            global_batch_size=self.settings.train.batch_size * self.world.size,
+        )
+        groups = self.replica.optimizer.param_groups
+        for group, base in zip(groups, self._base_rates, strict=True):
+            group["lr"] = base * factor
+
+    def _error(self, targets: torch.Tensor, k: int) -> float:
+        """Top-k error of the module's last outputs; NaN where they are no class scores."""
+        outputs = self._outputs
+        if not isinstance(outputs, torch.Tensor) or outputs.ndim != 2 or targets.ndim != 1:
+            return math.nan
+        best = outputs.detach().topk(min(k, outputs.shape[1]), dim=1).indices
+        hit = (best == targets[:, None]).any(dim=1)
+        return 1 - float(hit.float().mean()) if len(targets) else 0.0
+
+    @torch.no_grad()
+    def validate(self, recorder: Recorder) -> None:
+        """This worker's contiguous part of the validation set, each sample once over all."""
+        self.replica.module.eval()
+        own = worker_slice(
+            self.dataset.validation_size, rank=self.world.rank, workers=self.world.size
+        )
+        for start in range(own.start, own.stop, VALIDATION_BATCH_SIZE):
+            stop = min(start + VALIDATION_BATCH_SIZE, own.stop)
+            indices = np.arange(start, stop, dtype=np.int64)
+            batch = self._place(self.dataset.validation_batch(indices))
+            with self._autocast():
+                loss = float(self.model.loss(batch))
+            top1, top5 = self._error(batch.targets, 1), self._error(batch.targets, 5)
+            recorder.val_error(start, loss, top1, top5, samples=len(indices))
+
+    def close(self) -> None:
+        """Nothing is open."""

@@ -1,0 +1,143 @@
+"""The worker process: `python -m arignote.worker RUN_FOLDER [--resume]`, started by the launcher.
+
+Reads the resolved settings from the run's folder, joins the world, builds the parts, trains.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from arignote import failure, log
+from arignote.checkpoint.store import CheckpointStore
+from arignote.comm.base import World
+from arignote.comm.open import open_world
+from arignote.config.load import read_file, resolve
+from arignote.config.model_source import find_model
+from arignote.config.rule_options import parse_rule
+from arignote.config.settings import Settings
+from arignote.errors import UserError
+from arignote.exchange.base import Exchange
+from arignote.exchange.open import open_exchange
+from arignote.models.base import Model
+from arignote.orphan import die_with_parent
+from arignote.recorder.phases import Recorder
+from arignote.registry import RULES
+from arignote.trainer.contract_task import ContractTask, check_contract, model_config
+from arignote.trainer.journal import Journal
+from arignote.trainer.loop import Trainer
+from arignote.trainer.saving import Saver
+from arignote.trainer.stopping import StopFlag
+from arignote.trainer.task import Task
+from arignote.trainer.torch_task import TorchTask
+
+
+def main(arguments: list[str]) -> None:
+    """Train as one worker of a run; leave with a report if anything fails."""
+    die_with_parent()
+    rank = 0
+    try:
+        stop = StopFlag()
+        stop.install()
+        run_folder, resume = Path(arguments[0]), "--resume" in arguments[1:]
+        settings = read_settings(run_folder)
+        world = open_world(settings.launch.start_timeout_seconds)
+        rank = world.rank
+        world.timeout_seconds = settings.train.timeout_seconds
+        log.set_up(rank, verbose=settings.recorder.verbose)
+        build_trainer(settings, world, run_folder, stop, resume=resume).run()
+        world.close()
+    except BaseException as error:
+        failure.leave(error, rank)
+
+
+def read_settings(run_folder: Path) -> Settings:
+    """The settings that the launcher resolved.
+
+    Raises:
+        UserError: this host does not see the run's folder.
+    """
+    config = run_folder / "config.toml"
+    if not config.is_file():
+        raise UserError(
+            f"this host does not see {config}: put the run on a file system that all hosts share "
+            "(--out DIR)"
+        )
+    return resolve([("", read_file(config))])
+
+
+def build_trainer(
+    settings: Settings, world: World, run_folder: Path, stop: StopFlag, *, resume: bool
+) -> Trainer:
+    """All parts of one worker, put together."""
+    if "OMP_NUM_THREADS" in os.environ:
+        torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+    recorder = Recorder()
+    exchange = open_exchange(settings.run.exchange, world)
+    task = build_task(settings, world, exchange)
+    name, options = parse_rule(settings.run.rule)
+    rule = RULES.load(name)(
+        options, world, exchange, recorder, stop_on_nan=settings.train.on_nan == "stop"
+    )
+    journal = Journal(
+        run_folder if world.rank == 0 else None,
+        world,
+        recorder,
+        every_seconds=settings.recorder.every_seconds,
+        learning_rate=lambda: task.learning_rate,
+        facts=_facts(settings, world, exchange, task),
+    )
+    journal.event(
+        "start", peers=[{"rank": p.rank, "host": p.host, "pid": p.pid} for p in world.peers]
+    )
+    skipped = getattr(getattr(task, "dataset", None), "skipped", ())
+    if skipped:
+        journal.warn(f"{len(skipped)} bad files were skipped: {', '.join(skipped[:5])} ...")
+    store = CheckpointStore(run_folder, world, keep_last=settings.checkpoint.keep_last)
+    saver = Saver(store, keep_best=settings.checkpoint.keep_best, resume=resume)
+    return Trainer(settings, task, rule, world, recorder, journal, saver, stop)
+
+
+def build_task(settings: Settings, world: World, exchange: Exchange) -> Task:
+    """The model that `run.model` names, as a task on this worker's device."""
+    model_class = find_model(settings.run.model).load()
+    if isinstance(model_class, type) and issubclass(model_class, Model):
+        device = pick_device(settings.launch.devices, world.rank)
+        return TorchTask(model_class(), settings, world, exchange.route, device)
+    model = model_class(model_config(settings, world))
+    check_contract(model, settings.run.model)
+    return ContractTask(model, settings, world, exchange.route)
+
+
+def pick_device(devices: list[str], rank: int) -> torch.device:
+    """This worker's device.
+
+    Raises:
+        UserError: it is not on this host.
+    """
+    device = torch.device(devices[rank] if devices else "cpu")
+    if device.type == "cuda":
+        count = torch.cuda.device_count()
+        if (device.index or 0) >= count:
+            raise UserError(f"device {device} does not exist here: this host has {count} of them")
+        torch.cuda.set_device(device)
+    return device
+
+
+def _facts(settings: Settings, world: World, exchange: Exchange, task: Task) -> dict[str, Any]:
+    return {
+        "model": settings.run.model,
+        "data": settings.run.data,
+        "rule": settings.run.rule,
+        "exchange": exchange.name,
+        "library": world.library,
+        "parameters": sum(vector.numel() for vector in task.replica.parameters),
+    }
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
