@@ -62,7 +62,8 @@ def tell(report: Report) -> None:
     """Write `report` where the launcher looks; to stderr where there is no launcher to see it."""
     folder = os.environ.get(CONTROL_VARIABLE)
     if folder is None or not Path(folder).is_dir():
-        print(report.text(), file=sys.stderr, flush=True)
+        sys.stderr.write(report.text() + "\n")
+        sys.stderr.flush()
         return
     own = Path(folder, f"failure-{report.rank}.tmp")
     own.write_text(report.model_dump_json())

@@ -72,10 +72,8 @@ def _run_folder(given: dict[str, Any]) -> tuple[Path | None, bool]:
     asked, out = given["resume"], given["out"]
     if asked is None:
         return (Path(out) if out else None), False
-    if asked == _LATEST:
-        folder = Path(out) if out else newest_run()
-    else:
-        folder = Path(asked)
+    latest = Path(out) if out else None
+    folder = Path(asked) if asked != _LATEST else latest or newest_run()
     if out and Path(out) != folder:
         raise UserError(f"--resume {folder} goes on in its own folder: leave out --out {out}")
     if not (folder / CONFIG_FILE).is_file():

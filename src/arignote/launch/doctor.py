@@ -27,7 +27,8 @@ facts = {}
 from mpi4py import MPI
 import ctypes
 facts["size"] = MPI.COMM_WORLD.size
-facts["library"] = " ".join(MPI.Get_library_version().strip("\\0 \\n").splitlines()[0].split(",")[0].split())
+first_line = MPI.Get_library_version().strip("\\0 \\n").splitlines()[0]
+facts["library"] = " ".join(first_line.split(",")[0].split())
 facts["thread level"] = ["single", "funneled", "serialized", "multiple"][
     [MPI.THREAD_SINGLE, MPI.THREAD_FUNNELED, MPI.THREAD_SERIALIZED, MPI.THREAD_MULTIPLE].index(
         MPI.Query_thread())]

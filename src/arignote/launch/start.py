@@ -8,6 +8,7 @@ import signal
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from arignote.config.load import to_toml
 from arignote.config.model_source import find_model
@@ -22,7 +23,7 @@ from arignote.launch.supervise import Outcome, Supervisor, describe_environment,
 from arignote.recorder.display import Display
 from arignote.recorder.events import EventTail, read_events
 from arignote.recorder.summary import read_summary
-from arignote.registry import DATA
+from arignote.registry import DATA, MODELS
 
 CONFIG_FILE = "config.toml"
 
@@ -93,6 +94,11 @@ def check(settings: Settings) -> None:
     parse_exchange(settings.run.exchange)
     if settings.run.data:
         DATA.entry(parse_spec(settings.run.data).name)
+    elif settings.run.model in MODELS:
+        raise UserError(
+            f"{settings.run.model} brings no data of its own: name some with --data, such as "
+            "imagefolder:DIR; see `arignote list data`"
+        )
 
 
 def train(settings: Settings, run_folder: Path, *, resume: bool) -> int:
@@ -197,7 +203,7 @@ def _failed(message: str) -> ArignoteError:
 def _who(death: Death, run_folder: Path | None) -> str:
     """`worker 1 (host a, pid 7) was killed by SIGKILL`, as well as it is known."""
     name = signal.Signals(death.signal).name
-    peers = []
+    peers: list[dict[str, Any]] = []
     if run_folder is not None:
         starts = [event for event in read_events(run_folder) if event["event"] == "start"]
         peers = starts[-1]["peers"] if starts else []

@@ -85,9 +85,10 @@ class Display:
     def _on_begin(self, event: dict[str, Any]) -> None:
         count = event["workers"]
         workers = f"{count} worker" if count == 1 else f"{count} workers"
+        data = event["data"] or "its own data"
         self._say(
-            f"{event['model']} ({event['parameters']:,} parameters) on {event['data'] or 'its data'}"
-            f" · {workers} · {event['rule']} · {event['exchange']} · {event['library']}"
+            f"{event['model']} ({event['parameters']:,} parameters) on {data} · {workers} · "
+            f"{event['rule']} · {event['exchange']} · {event['library']}"
         )
         self._say(f"run folder {self._run_folder}")
         self._progress.update(

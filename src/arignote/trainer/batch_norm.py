@@ -91,10 +91,11 @@ class SynchronisedBatchNorm(nn.modules.batchnorm._BatchNorm):
             unbiased = variance * count / (count - 1).clamp(min=1)
             self.running_mean.lerp_(mean.to(self.running_mean), rate)
             self.running_var.lerp_(unbiased.to(self.running_var), rate)
-        if self.weight is None:
-            return normal  # type: ignore[no-any-return]
-        shape = [-1 if axis == 1 else 1 for axis in range(input.ndim)]
-        return normal * self.weight.view(shape) + self.bias.view(shape)  # type: ignore[no-any-return]
+        outputs: torch.Tensor = normal
+        if self.affine:
+            shape = [-1 if axis == 1 else 1 for axis in range(input.ndim)]
+            outputs = normal * self.weight.view(shape) + self.bias.view(shape)
+        return outputs
 
 
 def synchronise_batch_norm(module: nn.Module, world: World) -> nn.Module:

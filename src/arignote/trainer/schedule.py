@@ -42,7 +42,8 @@ def curve(settings: Schedule, epochs_done: float, epochs: float) -> float:
     """The schedule's factor, 1 at the start."""
     progress = min(epochs_done / epochs, 1.0)
     if settings.name == "step":
-        return settings.gamma ** sum(m <= epochs_done for m in settings.milestones)
+        passed = sum(milestone <= epochs_done for milestone in settings.milestones)
+        return math.pow(settings.gamma, passed)
     if settings.name == "poly":
         return (1 - progress) ** settings.power
     if settings.name == "cosine":

@@ -26,7 +26,7 @@ class MPICH(Flavour):
 
     def starts_noise(self, line: str) -> bool:
         """`=====...` opens the message, and so does an Abort."""
-        return line.startswith("=" * 60) or line.startswith("Abort(")
+        return line.startswith(("=" * 60, "Abort("))
 
     def ends_noise(self, lines: list[str]) -> bool:
         """Its last line points to the FAQ; an Abort has only one."""

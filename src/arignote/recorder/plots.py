@@ -1,0 +1,84 @@
+"""Pictures of runs: loss, accuracy, and where the seconds went."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from arignote.errors import UserError
+from arignote.recorder.events import read_events
+from arignote.recorder.phases import PHASES
+
+_SUFFIXES = (".png", ".svg", ".pdf")
+
+
+def plot_runs(run_folders: list[Path], target: Path) -> None:
+    """Draw all runs into one picture at `target` (.png, .svg or .pdf).
+
+    Raises:
+        UserError: a folder holds no events, or the target is of another kind or not writable.
+    """
+    if target.suffix not in _SUFFIXES:
+        raise UserError(f"got {target.name!r}, expected a file that ends in {', '.join(_SUFFIXES)}")
+    runs = {folder.name or str(folder): _events(folder) for folder in run_folders}
+    figure = Figure(figsize=(13, 4), layout="constrained")
+    FigureCanvasAgg(figure)
+    loss, accuracy, phases = figure.subplots(1, 3)
+    for index, (name, events) in enumerate(runs.items()):
+        colour = f"C{index % 10}"
+        _curve(loss, events, "epoch", "loss", label=f"{name}, training", color=colour)
+        _curve(
+            loss, events, "validation", "loss", label=f"{name}, validation", color=colour, ls="--"
+        )
+        _curve(accuracy, events, "validation", "accuracy", label=name, color=colour)
+    loss.set(xlabel="epoch", ylabel="loss", title="Loss", yscale="log")
+    accuracy.set(xlabel="epoch", ylabel="accuracy", title="Validation accuracy (top-1)")
+    _phases(phases, runs)
+    for axes in (loss, accuracy):
+        axes.grid(alpha=0.3)
+        if axes.lines:
+            axes.legend(fontsize="small")
+    try:
+        figure.savefig(target, dpi=120)
+    except OSError as error:
+        raise UserError(f"plot {target} cannot be written: {error.strerror}") from None
+
+
+def _events(folder: Path) -> list[dict[str, Any]]:
+    events = read_events(folder)
+    if not any(event["event"] in ("epoch", "validation") for event in events):
+        raise UserError(f"{folder} has nothing to plot yet: no epoch in its events.jsonl")
+    return events
+
+
+def _curve(axes: Axes, events: list[dict[str, Any]], kind: str, value: str, **style: Any) -> None:
+    """One value of one kind of event over the epochs; what a resumed run did again, counts last."""
+    points: dict[float, float] = {}
+    epoch = 0.0
+    for event in events:
+        if event["event"] == "epoch":
+            epoch = float(event["epoch"])
+        if event["event"] == kind and event[value] is not None:
+            points[epoch] = event[value]
+    if points:
+        axes.plot(list(points), list(points.values()), marker=".", **style)
+
+
+def _phases(axes: Axes, runs: dict[str, list[dict[str, Any]]]) -> None:
+    """Seconds of all epochs by phase, stacked, one bar a run."""
+    names = list(runs)
+    left = [0.0] * len(names)
+    for phase in PHASES:
+        seconds = [
+            sum(event["seconds"][phase] for event in runs[name] if event["event"] == "epoch")
+            for name in names
+        ]
+        axes.barh(names, seconds, left=left, label=phase, height=0.5)
+        left = [before + more for before, more in zip(left, seconds, strict=True)]
+    axes.set(xlabel="seconds (mean over the workers)", title="Where the seconds of the steps went")
+    axes.margins(y=0.6 / len(names))
+    axes.legend(fontsize="small", ncols=4, loc="upper center")
