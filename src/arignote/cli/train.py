@@ -98,6 +98,16 @@ def newest_run() -> Path:
     return max(runs, key=lambda run: (run / CONFIG_FILE).stat().st_mtime_ns)
 
 
+def _model_of(layers: list[tuple[str, dict[str, Any]]]) -> str:
+    """The MODEL that the highest layer names; empty where none does (or as something else)."""
+    model = ""
+    for _, layer in layers:
+        run = layer.get("run")
+        named = run.get("model") if isinstance(run, dict) else None
+        model = named if isinstance(named, str) else model
+    return model
+
+
 def _settings(given: dict[str, Any], resumed: Path | None) -> Any:
     """Settings from the model's defaults, the file (or the resumed run), the command line."""
     from arignote.config.load import nest, parse_set, read_file, resolve
@@ -130,11 +140,11 @@ def _settings(given: dict[str, Any], resumed: Path | None) -> Any:
     if given["config"] is not None:
         layers.append((given["config"], read_file(Path(given["config"]))))
     layers += [("--set", parse_set(given["assignments"])), ("", line)]
-    model = ""
-    for _, layer in layers:
-        model = layer.get("run", {}).get("model", model)
+    model = _model_of(layers)
+    if not model:
+        resolve(layers)
     if resumed is not None:
-        before = layers[0][1]["run"]["model"]
+        before = _model_of(layers[:1])
         if model != before:
             raise UserError(
                 f"{resumed} is a run of {before}, not of {model}: leave out the model, or train "

@@ -72,10 +72,11 @@ class MPIWorld(World):
 
     def meet(self, values: Sequence[float], what: str) -> npt.NDArray[np.float64]:
         """A polled Iallreduce of the small vector."""
-        mine = np.array(values, dtype=np.float64)
+        # One element more: a sum of nothing would wait for nobody.
+        mine = np.array([*values, 1.0], dtype=np.float64)
         total = np.empty_like(mine)
         self._wait(self._comm.Iallreduce(mine, total), what)
-        return total
+        return total[:-1]
 
     def sum_(self, vector: torch.Tensor, what: str) -> None:
         """MPI's own Allreduce, in place; call it after a meeting (as `step` does)."""

@@ -92,7 +92,9 @@ def _read(path: Path, class_name: str, module: str) -> ModelSource:
         raise UserError(f"no file {str(path)!r} for the model: check the path before ':'")
     try:
         tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
-    except (SyntaxError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise UserError(f"model file {path} cannot be read: {error.strerror}") from None
+    except (SyntaxError, ValueError) as error:
         raise UserError(f"{path} is not valid Python: {error}") from None
     classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
     imported = {
@@ -129,7 +131,7 @@ def _defaults(class_name: str, classes: dict[str, ast.ClassDef], path: Path) -> 
 def _literal(value: ast.expr, class_name: str, path: Path) -> dict[str, Any]:
     try:
         read = ast.literal_eval(value)
-    except ValueError:
+    except (ValueError, TypeError):
         read = None
     if not isinstance(read, dict) or not all(isinstance(key, str) for key in read):
         raise UserError(

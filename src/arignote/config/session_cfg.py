@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Iterator
 from typing import Any
 
 from arignote.config.devices import parse_device
@@ -45,7 +46,7 @@ def read_session_cfg(text: str, path: str) -> dict[str, Any]:
     if values.get("BSP_EXCH_STRATEGY"):
         layer["run"]["exchange"] = values["BSP_EXCH_STRATEGY"]
     if values.get("DEVICES"):
-        layer["launch"] |= device_settings(shlex.split(values["DEVICES"]))
+        layer["launch"] |= device_settings(_array(values["DEVICES"], path))
     return layer
 
 
@@ -66,8 +67,8 @@ def device_settings(entries: list[str]) -> dict[str, Any]:
     for entry in entries:
         # A device may hold a colon too: `cuda:0` is no host called cuda.
         named = re.match(r"^(?!(?:cuda|cpu)\d*[:,]|(?:cuda|cpu)\d*$)([^:,]+):(.+)$", entry)
-        own = (named.group(2) if named else entry).split(",")
-        devices += [parse_device(device) for device in own if device]
+        own = [device for device in (named.group(2) if named else entry).split(",") if device]
+        devices += [parse_device(device) for device in own]
         if named:
             hosts.append(f"{named.group(1)}:{len(own)}")
     settings: dict[str, Any] = {"devices": devices, "workers": max(1, len(devices))}
@@ -78,12 +79,7 @@ def device_settings(entries: list[str]) -> dict[str, Any]:
 
 def _assignments(text: str, path: str) -> dict[str, str]:
     values: dict[str, str] = {}
-    # An array may run over several lines: join them before splitting.
-    joined = re.sub(r"\(([^)]*)\)", lambda m: " ".join(m.group(1).split()), text)
-    for number, line in enumerate(joined.splitlines(), start=1):
-        bare = line.split("#", 1)[0].strip()
-        if not bare:
-            continue
+    for number, bare in _statements(text):
         match = _ASSIGNMENT.match(bare)
         if match is None:
             raise UserError(f"{path}: {bare!r} in line {number} is no KEY=value")
@@ -92,3 +88,30 @@ def _assignments(text: str, path: str) -> dict[str, str]:
             raise UserError(f"{path}: {unknown('key', key, _KEYS)}")
         values[key] = value if key == "DEVICES" else value.strip("'\"")
     return values
+
+
+def _statements(text: str) -> Iterator[tuple[int, str]]:
+    """(line number, statement) without comments; an array over several lines is one."""
+    held: list[str] = []
+    begun = 0
+    for number, line in enumerate(text.splitlines(), start=1):
+        bare = line.split("#", 1)[0].strip()
+        if not bare:
+            continue
+        begun = begun if held else number
+        held.append(bare)
+        whole = " ".join(held)
+        if whole.count("(") <= whole.count(")"):
+            yield begun, whole
+            held = []
+    if held:
+        yield begun, " ".join(held)
+
+
+def _array(value: str, path: str) -> list[str]:
+    """`'a' 'b'`, with or without parentheses around, as a shell would split it."""
+    try:
+        return shlex.split(value[1:-1] if value[0] + value[-1] == "()" else value)
+    except ValueError as error:
+        problem = str(error).lower()
+        raise UserError(f"{path}: DEVICES={value} cannot be split: {problem}") from None

@@ -53,7 +53,7 @@ def find_launcher(settings: Launch) -> Found:
     if program is None:
         raise UserError(NO_MPI)
     version = _version(program)
-    return Found(program, _flavour(program, version), version.splitlines()[0], _library(program))
+    return Found(program, _flavour(program, version), _title(version), _library(program))
 
 
 def _slurm_is_ours(settings: Launch) -> bool:
@@ -94,6 +94,15 @@ def _version(program: str) -> str:
     except (OSError, subprocess.TimeoutExpired) as error:
         raise UserError(f"{program} --version failed: {error}") from None
     return (done.stdout + done.stderr).strip() or "unknown"
+
+
+def _title(version: str) -> str:
+    """`mpirun (Open MPI) 5.0.11`; MPICH says its number in a line of its own."""
+    first, *others = version.splitlines()
+    for line in others:
+        if line.strip().startswith("Version:"):
+            return f"{first.split()[0]} {line.split()[-1]}"
+    return first
 
 
 def _flavour(program: str, version: str) -> Flavour:

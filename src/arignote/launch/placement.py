@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,7 +65,7 @@ def read_hostfile(path: Path) -> list[Host]:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"hostfile {str(path)!r} cannot be read: {error}") from None
-    slots: dict[str, int] = {}
+    found: list[Host] = []
     for number, line in enumerate(lines, start=1):
         bare = line.split("#", 1)[0].strip()
         if not bare:
@@ -76,9 +77,21 @@ def read_hostfile(path: Path) -> list[Host]:
                 "NAME:N"
             )
         count = int(match.group(2) or match.group(3) or 1)
-        slots[match.group(1)] = slots.get(match.group(1), 0) + count
-    if not slots:
+        if count < 1:
+            raise UserError(
+                f"hostfile {str(path)!r}, line {number}: got {bare!r}, expected at least 1 slot"
+            )
+        found.append(Host(match.group(1), count))
+    if not found:
         raise UserError(f"hostfile {str(path)!r} names no host")
+    return _joined(found)
+
+
+def _joined(hosts: Iterable[Host]) -> list[Host]:
+    """Each host once, with all its slots."""
+    slots: dict[str, int] = {}
+    for host in hosts:
+        slots[host.name] = slots.get(host.name, 0) + host.slots
     return [Host(name, count) for name, count in slots.items()]
 
 
@@ -117,7 +130,7 @@ def place(settings: Launch) -> Placement:
         UserError: too few slots, a number of devices that is not that of the workers, or a
             device that this machine cannot have.
     """
-    hosts = [parse_host(host) for host in settings.hosts]
+    hosts = _joined(parse_host(host) for host in settings.hosts)
     if settings.hostfile and not hosts:
         hosts = read_hostfile(Path(settings.hostfile))
     workers, slots = settings.workers, sum(host.slots for host in hosts)

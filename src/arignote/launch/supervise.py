@@ -184,25 +184,30 @@ class Supervisor:
 
     def _pump(self, stream: IO[bytes], error: bool) -> None:
         held: list[str] = []
+        sifted = error or self._flavour.noise_on_stdout
         for raw in stream:
             text = raw.decode(errors="replace").rstrip("\n")
-            if error and (held or self._flavour.starts_noise(text)):
+            if sifted and (held or self._flavour.starts_noise(text)):
                 held.append(text)
                 if self._flavour.ends_noise(held):
-                    self._sort_out(held)
-                    held = []
+                    held = self._sort_out(held, error)
             elif text.strip() or not error:
                 self._screen.line(text, error=error)
-        if held:
-            self._sort_out(held)
+        while held:
+            held = self._sort_out(held, error)
 
-    def _sort_out(self, lines: list[str]) -> None:
-        """Keep a launcher's message for later; show what only looked like one."""
+    def _sort_out(self, lines: list[str], error: bool) -> list[str]:
+        """Keep a launcher's message for later; show what only looked like one.
+
+        Returns what may begin another: a user's ruler may stand right before the message.
+        """
         if self._flavour.is_noise(lines):
             self._noise += lines
-            return
-        for line in lines:
-            self._screen.line(line, error=True)
+            return []
+        again = lines[-1:] if len(lines) > 1 and self._flavour.starts_noise(lines[-1]) else []
+        for line in lines[: len(lines) - len(again)]:
+            self._screen.line(line, error=error)
+        return again
 
     def _outcome(self, returncode: int, report: failure.Report | None, overdue: bool) -> Outcome:
         noise = "\n".join(self._noise)

@@ -70,4 +70,4 @@ def _parse(line: bytes) -> dict[str, Any] | None:
         parsed = json.loads(line)
     except ValueError:
         return None
-    return parsed if isinstance(parsed, dict) else None
+    return parsed if isinstance(parsed, dict) and "event" in parsed else None

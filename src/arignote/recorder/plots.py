@@ -24,7 +24,7 @@ def plot_runs(run_folders: list[Path], target: Path) -> None:
     """
     if target.suffix not in _SUFFIXES:
         raise UserError(f"got {target.name!r}, expected a file that ends in {', '.join(_SUFFIXES)}")
-    runs = {folder.name or str(folder): _events(folder) for folder in run_folders}
+    runs = dict(zip(_labels(run_folders), map(_events, run_folders), strict=True))
     figure = Figure(figsize=(13, 4), layout="constrained")
     FigureCanvasAgg(figure)
     loss, accuracy, phases = figure.subplots(1, 3)
@@ -46,6 +46,12 @@ def plot_runs(run_folders: list[Path], target: Path) -> None:
         figure.savefig(target, dpi=120)
     except OSError as error:
         raise UserError(f"plot {target} cannot be written: {error.strerror}") from None
+
+
+def _labels(folders: list[Path]) -> list[str]:
+    """The folders' names; their paths where two have the same name."""
+    names = [folder.name for folder in folders]
+    return [n if n and names.count(n) == 1 else str(f) for f, n in zip(folders, names, strict=True)]
 
 
 def _events(folder: Path) -> list[dict[str, Any]]:

@@ -45,7 +45,7 @@ def curve(settings: Schedule, epochs_done: float, epochs: float) -> float:
         passed = sum(milestone <= epochs_done for milestone in settings.milestones)
         return math.pow(settings.gamma, passed)
     if settings.name == "poly":
-        return (1 - progress) ** settings.power
+        return math.pow(1 - progress, settings.power)
     if settings.name == "cosine":
         return (1 + math.cos(math.pi * progress)) / 2
     return 1.0

@@ -42,6 +42,8 @@ class Flavour(ABC):
     name: str
     passes_usr1: bool = True
     """Whether a SIGUSR1 sent to it reaches the workers."""
+    noise_on_stdout: bool = False
+    """Whether its messages about failed processes may come on stdout too."""
 
     @abstractmethod
     def argv(self, job: Job) -> list[str]:
@@ -49,14 +51,16 @@ class Flavour(ABC):
 
     @abstractmethod
     def starts_noise(self, line: str) -> bool:
-        """Whether a line of stderr begins a message of the launcher about failed processes.
+        """Whether a line of stderr may begin a message of the launcher about failed processes.
 
         Such messages are held back: we say it better, once.
         """
 
     @abstractmethod
     def ends_noise(self, lines: list[str]) -> bool:
-        """Whether the last of `lines` ends the message that the first began."""
+        """Whether the last of `lines` ends the message that the first began, or shows that it
+        is none: whoever prints a look-alike must not wait for the end of the run.
+        """
 
     def is_noise(self, lines: list[str]) -> bool:
         """Whether a whole message is the launcher's own, and not a user's look-alike."""

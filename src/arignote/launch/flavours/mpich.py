@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from arignote.launch.flavours.base import Death, Flavour, Job, find_signal
 
+_RULE = "=" * 60
+_TITLE = "BAD TERMINATION"
+_ABORT = "Abort("
+_EPILOGUE = "YOUR APPLICATION TERMINATED WITH THE EXIT STRING"
+_EPILOGUE_LINES = 3
+
 
 class MPICH(Flavour):
     """`mpiexec` of MPICH (Hydra)."""
 
     name = "MPICH"
+    noise_on_stdout = True
 
     def argv(self, job: Job) -> list[str]:
         """See `Flavour.argv`."""
@@ -25,21 +32,35 @@ class MPICH(Flavour):
         return ["-bind-to", f"core:{job.placement.threads}" if fits else "none"]
 
     def starts_noise(self, line: str) -> bool:
-        """`=====...` opens the message, and so does an Abort."""
-        return line.startswith(("=" * 60, "Abort("))
+        """An empty line and `=====...` open the message; an Abort and the epilogue stand alone."""
+        return not line.strip() or line.startswith((_RULE, _ABORT, _EPILOGUE))
 
     def ends_noise(self, lines: list[str]) -> bool:
-        """Its last line points to the FAQ; an Abort has only one."""
-        return lines[0].startswith("Abort(") or lines[-1].startswith("Please see the FAQ")
+        """The second `=====...`; an Abort has one line, the epilogue three."""
+        body = _body(lines)
+        if not body:
+            return False
+        if body[0].startswith(_EPILOGUE):
+            return len(body) == _EPILOGUE_LINES
+        if not body[0].startswith(_RULE):
+            return True
+        return len(body) > 1 and (_TITLE not in body[1] or body[-1].startswith(_RULE))
 
     def is_noise(self, lines: list[str]) -> bool:
-        """Not a user's own line of equal signs."""
-        return lines[0].startswith("Abort(") or any("BAD TERMINATION" in line for line in lines)
+        """Not a user's own line of equal signs, nor an empty one."""
+        body = _body(lines)
+        if not body:
+            return False
+        return body[0].startswith((_ABORT, _EPILOGUE)) or (len(body) > 1 and _TITLE in body[1])
 
     def death(self, noise: str) -> Death | None:
         """`PID 2374 RUNNING AT a ... EXIT CODE: 9 ... Killed (signal 9)`."""
         match = find_signal(noise, r"PID (\d+) RUNNING AT .*? \(signal (\d+)\)")
         return Death(int(match.group(2)), pid=int(match.group(1))) if match else None
+
+
+def _body(lines: list[str]) -> list[str]:
+    return lines if lines[0].strip() else lines[1:]
 
 
 class IntelMPI(MPICH):
@@ -69,3 +90,13 @@ class IntelMPI(MPICH):
         if job.bind and job.placement.fits:
             return ["-genv", "I_MPI_PIN_DOMAIN", str(job.placement.threads)]
         return ["-genv", "I_MPI_PIN", "0"]
+
+    def death(self, noise: str) -> Death | None:
+        """`RANK 1 PID 2374 RUNNING AT a = KILLED BY SIGNAL: 9 (Killed)`."""
+        match = find_signal(
+            noise, r"RANK (\d+) PID (\d+) RUNNING AT \S+ = KILLED BY SIGNAL: (\d+)"
+        )
+        if match is None:
+            return super().death(noise)
+        rank, pid, number = (int(group) for group in match.groups())
+        return Death(number, rank=rank, pid=pid)

@@ -5,7 +5,17 @@ from __future__ import annotations
 from arignote.launch.flavours.base import Death, Flavour, Job, find_signal
 
 _RULE = "-" * 60
-_SPEAKERS = ("prterun", "orterun", "mpirun", "mpiexec", "MPI_ABORT", "Open MPI", "PMIx", "PRTE")
+_SPEAKERS = (
+    "prterun",
+    "orterun",
+    "mpirun",
+    "mpiexec",
+    "MPI_ABORT",
+    "Open MPI",
+    "PMIx",
+    "PRTE",
+    "Primary job",
+)
 
 
 class OpenMPI(Flavour):
@@ -34,8 +44,10 @@ class OpenMPI(Flavour):
         return line.strip().startswith(_RULE)
 
     def ends_noise(self, lines: list[str]) -> bool:
-        """The second such line."""
-        return len(lines) > 1 and self.starts_noise(lines[-1])
+        """The second such line; none of its messages keeps silent for two lines on who speaks."""
+        if len(lines) > 1 and self.starts_noise(lines[-1]):
+            return True
+        return len(lines) > 2 and not self.is_noise(lines)
 
     def is_noise(self, lines: list[str]) -> bool:
         """Its messages name who speaks; a user's own rulers do not."""

