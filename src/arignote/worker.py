@@ -96,7 +96,9 @@ def build_trainer(
     )
     skipped = getattr(getattr(task, "dataset", None), "skipped", ())
     if skipped:
-        journal.warn(f"{len(skipped)} bad files were skipped: {', '.join(skipped[:5])} ...")
+        count = "1 bad file was" if len(skipped) == 1 else f"{len(skipped)} bad files were"
+        more = ", ..." if len(skipped) > 5 else ""
+        journal.warn(f"{count} skipped: {', '.join(skipped[:5])}{more}")
     store = CheckpointStore(run_folder, world, keep_last=settings.checkpoint.keep_last)
     saver = Saver(store, keep_best=settings.checkpoint.keep_best, resume=resume)
     return Trainer(settings, task, rule, world, recorder, journal, saver, stop)

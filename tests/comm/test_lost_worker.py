@@ -15,8 +15,7 @@ from arignote.errors import LostWorkerError, UserError
 PROGRAM = str(Path(__file__).parents[1] / "programs" / "lost_worker.py")
 
 
-@pytest.mark.parametrize("how", ["sleeps", "stopped"])
-@pytest.mark.parametrize("size", [2, 3])
+@pytest.mark.parametrize(("how", "size"), [("sleeps", 3), ("stopped", 2)])
 def test_missing_worker_is_named(mpi_cli: Any, how: str, size: int) -> None:
     ended = mpi_cli("run", "-n", str(size), PROGRAM, how, code=1, timeout=40)
     (line,) = ended.err.strip().splitlines()
@@ -48,7 +47,7 @@ def test_threads_name_who_did_not_come() -> None:
         if world.rank != 1:
             world.meet([], "step 5")
 
-    with pytest.raises(LostWorkerError, match="worker 1 did not come to step 5 within 0.2 s"):
+    with pytest.raises(LostWorkerError, match=r"worker 1 did not come to step 5 within 0\.2 s"):
         run_threads(thread_worlds(3, timeout_seconds=0.2), work)
 
 

@@ -130,5 +130,5 @@ def test_model_without_gradients_needs_the_weights_scheme() -> None:
     exchange = open_exchange("auto", world)
     replica = ArrayReplica([np.ones(2)], allocate=exchange.route.allocate)
     _, options = parse_rule("bsp")
-    with pytest.raises(UserError, match="shows no gradients.*use --rule bsp:scheme=weights"):
+    with pytest.raises(UserError, match=r"shows no gradients.*use --rule bsp:scheme=weights"):
         BSP(options, world, exchange, Recorder()).start(replica)

@@ -75,5 +75,6 @@ def load_state(path: Path) -> Any:
     """Read what `save_state` wrote."""
     with safetensors.safe_open(path, framework="pt") as file:
         structure = file.metadata()[_STRUCTURE]
-        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        # Copies: the file's own pages would vanish under us with the file.
+        tensors = {key: file.get_tensor(key).clone() for key in file.keys()}  # noqa: SIM118
     return unpack(tensors, structure)

@@ -147,8 +147,8 @@ def _settings(given: dict[str, Any], resumed: Path | None) -> Any:
         before = _model_of(layers[:1])
         if model != before:
             raise UserError(
-                f"{resumed} is a run of {before}, not of {model}: leave out the model, or train "
-                "it in a folder of its own"
+                f"{resumed} is a run of {before or 'no model'}, not of {model}: leave out the "
+                "model, or train it in a folder of its own"
             )
         return resolve(layers)
     source = find_model(model)

@@ -73,8 +73,10 @@ def _module_path(module: str) -> Path:
     search: list[str] = ["", *sys.path]
     origin: str | None = None
     parts = module.split(".")
-    for depth in range(len(parts)):
-        found = PathFinder.find_spec(".".join(parts[: depth + 1]), search)
+    for depth, part in enumerate(parts):
+        # By its last part alone: with the whole name, a folder without __init__.py would look
+        # for its parent among the imported modules.
+        found = PathFinder.find_spec(part, search)
         if found is None:
             raise UserError(
                 f"no module {module!r} for the model: {'.'.join(parts[: depth + 1])!r} is neither "

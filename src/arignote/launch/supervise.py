@@ -8,7 +8,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -183,13 +183,18 @@ class Supervisor:
         psutil.wait_procs(left, timeout=2)
 
     def _pump(self, stream: IO[bytes], error: bool) -> None:
+        with stream:
+            self._sift(stream, error)
+
+    def _sift(self, stream: Iterable[bytes], error: bool) -> None:
+        """Show lines as they come, and hold back what may be the launcher's."""
         held: list[str] = []
         sifted = error or self._flavour.noise_on_stdout
         for raw in stream:
             text = raw.decode(errors="replace").rstrip("\n")
             if sifted and (held or self._flavour.starts_noise(text)):
                 held.append(text)
-                if self._flavour.ends_noise(held):
+                while held and self._flavour.ends_noise(held):
                     held = self._sort_out(held, error)
             elif text.strip() or not error:
                 self._screen.line(text, error=error)

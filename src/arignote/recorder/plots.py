@@ -35,7 +35,7 @@ def plot_runs(run_folders: list[Path], target: Path) -> None:
             loss, events, "validation", "loss", label=f"{name}, validation", color=colour, ls="--"
         )
         _curve(accuracy, events, "validation", "accuracy", label=name, color=colour)
-    loss.set(xlabel="epoch", ylabel="loss", title="Loss", yscale="log")
+    loss.set(xlabel="epoch", ylabel="loss", title="Loss", yscale=_scale(runs))
     accuracy.set(xlabel="epoch", ylabel="accuracy", title="Validation accuracy (top-1)")
     _phases(phases, runs)
     for axes in (loss, accuracy):
@@ -46,6 +46,17 @@ def plot_runs(run_folders: list[Path], target: Path) -> None:
         figure.savefig(target, dpi=120)
     except OSError as error:
         raise UserError(f"plot {target} cannot be written: {error.strerror}") from None
+
+
+def _scale(runs: dict[str, list[dict[str, Any]]]) -> str:
+    """Logarithmic, unless a loss is zero or below: it could not be drawn."""
+    losses = [
+        event["loss"]
+        for events in runs.values()
+        for event in events
+        if event["event"] in ("epoch", "validation")
+    ]
+    return "log" if all(loss is None or loss > 0 for loss in losses) else "linear"
 
 
 def _labels(folders: list[Path]) -> list[str]:

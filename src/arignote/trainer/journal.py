@@ -164,6 +164,12 @@ class Journal:
             raise ArignoteError(f"the run is over but {path} cannot be written: {error}") from None
         self.event("end", status=status, step=steps)
 
+    def close(self) -> None:
+        """Nothing is written after this."""
+        if self._log is not None:
+            self._log.close()
+            self._log = None
+
     def _over_workers(self, sums: dict[str, float]) -> dict[str, float]:
         total = self.world.meet(list(sums.values()), "the summing up of the records")
         return dict(zip(sums, total.tolist(), strict=True))

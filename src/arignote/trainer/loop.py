@@ -55,14 +55,19 @@ class Trainer:
 
     def run(self) -> None:
         """Train from where the run stands to its end, or until it is told to stop."""
+        try:
+            self._run()
+        finally:
+            self.journal.close()
+
+    def _run(self) -> None:
         self.rule.start(self.task.replica)
         self.position = Position(**(self.saver.resume(self) or asdict(self.position)))
         self.journal.begin(asdict(self.position), self.task.n_epochs)
         stopped = False
         while not stopped and not self._done():
             stopped = self._epoch()
-        if self.saver.saved_at != self.position.steps:
-            self._save()
+        self._save()
         self.rule.finish(self.task.replica)
         self._finish(stopped and not self._done())
 
@@ -74,7 +79,7 @@ class Trainer:
 
     def _epoch(self) -> bool:
         """Train to the end of the epoch under way; whether a worker was told to stop."""
-        position = self.position
+        position, stopped = self.position, False
         for _ in range(self.task.start_epoch(position.epoch, position.consumed)):
             stopped = self._step()
             if stopped or self._done():
@@ -119,7 +124,8 @@ class Trainer:
         self.validation = self.journal.validation(time.perf_counter() - begun)
 
     def _save(self) -> None:
-        self.saver.save(self)
+        if self.saver.saved_at != self.position.steps:
+            self.saver.save(self)
 
     def _finish(self, stopped: bool) -> None:
         with self.rule.consensus(self.task.replica):

@@ -80,13 +80,13 @@ class Saver:
         if not self._resume:
             return None
         name, problems = self.store.newest_sound()
-        for problem in problems:
-            trainer.journal.warn(f"{problem}; using an older one")
         if name is None:
             raise CheckpointError(
                 f"{self.store.folder} has no checkpoint to resume from"
                 + (f": {'; '.join(problems)}" if problems else ": the run never saved one")
             )
+        for problem in problems:
+            trainer.journal.warn(f"{problem}; using an older one")
         common = self.store.load(name, COMMON)
         self._load_weights(trainer, self.store.load(name, WEIGHTS), common, name)
         changes = self._load_own(trainer, common, name)

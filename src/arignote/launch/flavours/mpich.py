@@ -93,9 +93,7 @@ class IntelMPI(MPICH):
 
     def death(self, noise: str) -> Death | None:
         """`RANK 1 PID 2374 RUNNING AT a = KILLED BY SIGNAL: 9 (Killed)`."""
-        match = find_signal(
-            noise, r"RANK (\d+) PID (\d+) RUNNING AT \S+ = KILLED BY SIGNAL: (\d+)"
-        )
+        match = find_signal(noise, r"RANK (\d+) PID (\d+) RUNNING AT \S+ = KILLED BY SIGNAL: (\d+)")
         if match is None:
             return super().death(noise)
         rank, pid, number = (int(group) for group in match.groups())

@@ -1,0 +1,279 @@
+"""Each launcher's command line, and how we read what it says."""
+
+from __future__ import annotations
+
+import pytest
+
+from arignote.config.settings import Launch
+from arignote.launch import placement
+from arignote.launch.flavours.base import Death, Job
+from arignote.launch.flavours.direct import Direct
+from arignote.launch.flavours.mpich import MPICH, IntelMPI
+from arignote.launch.flavours.openmpi import OpenMPI
+from arignote.launch.flavours.slurm import Slurm
+from arignote.launch.placement import place
+from arignote.launch.supervise import Supervisor
+
+LOCAL = {"workers": 2}
+FULL = {"workers": 5}
+TWO_HOSTS = {"workers": 4, "hosts": ["a:2", "b:2"]}
+UNEQUAL = {"workers": 4, "hosts": ["a:3", "b:2"]}
+
+
+@pytest.fixture(autouse=True)
+def cores(monkeypatch):
+    monkeypatch.setattr(placement, "usable_cores", lambda: 4)
+
+
+def job(settings, **more):
+    return Job(
+        program="/mpi/run",
+        placement=place(Launch(**settings)),
+        command=("py", "-m", "w"),
+        environment={"PATH": "/p", "ARIGNOTE_WORKERS": "4"},
+        **({"bind": True} | more),
+    )
+
+
+ARGV = [
+    (OpenMPI(), LOCAL, {}, "-n 2 --map-by slot:PE=2 --bind-to core"),
+    (OpenMPI(), LOCAL, {"bind": False}, "-n 2 --bind-to none --oversubscribe"),
+    (OpenMPI(), LOCAL, {"extra": ("--tag", "1")}, "-n 2 --map-by slot:PE=2 --bind-to core --tag 1"),
+    (OpenMPI(), FULL, {}, "-n 5 --bind-to none --oversubscribe"),
+    (OpenMPI(), FULL, {"as_root": True}, "-n 5 --allow-run-as-root --bind-to none --oversubscribe"),
+    (
+        OpenMPI(),
+        TWO_HOSTS,
+        {},
+        "-n 4 --host a:2,b:2 -x PATH -x ARIGNOTE_WORKERS --map-by slot:PE=2 --bind-to core",
+    ),
+    (
+        OpenMPI(),
+        UNEQUAL,
+        {},
+        "-n 4 --host a:3,b:2 -x PATH -x ARIGNOTE_WORKERS --map-by slot:PE=1 --bind-to core",
+    ),
+    (MPICH(), LOCAL, {}, "-n 2 -bind-to core:2"),
+    (MPICH(), LOCAL, {"bind": False, "extra": ("-l",)}, "-n 2 -bind-to none -l"),
+    (MPICH(), FULL, {}, "-n 5 -bind-to none"),
+    (
+        MPICH(),
+        TWO_HOSTS,
+        {},
+        "-n 4 -hosts a:2,b:2 -genvlist PATH,ARIGNOTE_WORKERS -bind-to core:2",
+    ),
+    (MPICH(), UNEQUAL, {}, "-n 4 -hosts a:3,b:2 -genvlist PATH,ARIGNOTE_WORKERS -bind-to core:1"),
+    (IntelMPI(), LOCAL, {}, "-genv I_MPI_PIN_DOMAIN 2 -n 2"),
+    (IntelMPI(), LOCAL, {"extra": ("-l",)}, "-genv I_MPI_PIN_DOMAIN 2 -l -n 2"),
+    (IntelMPI(), FULL, {}, "-genv I_MPI_PIN 0 -n 5"),
+    (
+        IntelMPI(),
+        TWO_HOSTS,
+        {},
+        "-genv I_MPI_PIN_DOMAIN 2 -genv PATH /p -genv ARIGNOTE_WORKERS 4 "
+        "-host a -n 2 py -m w : -host b -n 2",
+    ),
+    (
+        IntelMPI(),
+        UNEQUAL,
+        {},
+        "-genv I_MPI_PIN_DOMAIN 1 -genv PATH /p -genv ARIGNOTE_WORKERS 4 "
+        "-host a -n 3 py -m w : -host b -n 1",
+    ),
+    (
+        IntelMPI(),
+        {"workers": 2, "hosts": ["a:2", "b:2"]},
+        {},
+        "-genv I_MPI_PIN_DOMAIN 2 -genv PATH /p -genv ARIGNOTE_WORKERS 4 -host a -n 2",
+    ),
+    (
+        Slurm("pmix"),
+        LOCAL,
+        {},
+        "--ntasks=2 --cpus-per-task=2 --mpi=pmix --kill-on-bad-exit=1 --cpu-bind=cores",
+    ),
+    (
+        Slurm("pmi2"),
+        LOCAL,
+        {"bind": False, "extra": ("-v",)},
+        "--ntasks=2 --cpus-per-task=2 --mpi=pmi2 --kill-on-bad-exit=1 --cpu-bind=none -v",
+    ),
+    (
+        Slurm("pmi2"),
+        TWO_HOSTS,
+        {},
+        "--ntasks=4 --cpus-per-task=2 --mpi=pmi2 --kill-on-bad-exit=1 --cpu-bind=cores "
+        "--nodelist=a,b",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("flavour", "settings", "more", "expected"),
+    ARGV,
+    ids=[f"{row[0].name}-{row[1]}-{row[2]}" for row in ARGV],
+)
+def test_argv(flavour, settings, more, expected):
+    assert " ".join(flavour.argv(job(settings, **more))) == f"/mpi/run {expected} py -m w"
+
+
+def test_direct_is_the_command_itself():
+    assert Direct().argv(job({"workers": 1})) == ["py", "-m", "w"]
+
+
+RULE = "-" * 74
+OPEN_MPI_5_KILLED = f"""\
+{RULE}
+prterun noticed that process rank 1 with PID 2450 on node node1 exited on
+signal 9 (Killed).
+{RULE}
+"""
+OPEN_MPI_5_EXIT = f"""\
+{RULE}
+prterun detected that one or more processes exited with non-zero status,
+thus causing the job to be terminated. The first process to do so was:
+
+   Process name: [prterun-node1-2436@1,1]
+   Exit code:    2
+{RULE}
+"""
+OPEN_MPI_4_EXIT = f"""\
+{RULE}
+Primary job  terminated normally, but 1 process returned
+a non-zero exit code. Per user-direction, the job has been aborted.
+{RULE}
+{RULE}
+mpirun noticed that process rank 2 with PID 0 on node n1 exited on signal 11 (Segmentation fault).
+{RULE}
+"""
+DOUBLE = "=" * 83
+MPICH_KILLED = f"""\
+
+{DOUBLE}
+=   BAD TERMINATION OF ONE OF YOUR APPLICATION PROCESSES
+=   PID 2374 RUNNING AT node1
+=   EXIT CODE: 9
+=   CLEANING UP REMAINING PROCESSES
+=   YOU CAN IGNORE THE BELOW CLEANUP MESSAGES
+{DOUBLE}
+YOUR APPLICATION TERMINATED WITH THE EXIT STRING: Killed (signal 9)
+This typically refers to a problem with your application.
+Please see the FAQ page for debugging suggestions
+"""
+MPICH_EXIT = MPICH_KILLED.partition("YOUR APPLICATION TERM")[0].replace("CODE: 9", "CODE: 2")
+MPICH_ABORT = "Abort(1) on node 1 (rank 1 in comm 0): application called MPI_Abort(comm, 1)\n"
+INTEL_KILLED = f"""\
+
+{DOUBLE}
+=   BAD TERMINATION OF ONE OF YOUR APPLICATION PROCESSES
+=   RANK 3 PID 1234 RUNNING AT node1
+=   KILLED BY SIGNAL: 11 (Segmentation fault)
+{DOUBLE}
+"""
+SRUN_KILLED = """\
+srun: error: node1: task 1: Killed
+srun: Job step aborted: Waiting up to 32 seconds for job step to finish.
+slurmstepd: error: *** STEP 12.0 ON node1 CANCELLED AT 2026-01-01T00:00:00 ***
+"""
+
+
+class Kept:
+    """A screen that keeps what it is shown."""
+
+    def __init__(self):
+        self.lines = []
+
+    def line(self, text, *, error):
+        assert error
+        self.lines.append(text)
+
+    def refresh(self):
+        pass
+
+
+def sift(flavour, text):
+    """(lines shown as they come, what was held back as the launcher's)."""
+    screen = Kept()
+    supervisor = Supervisor(flavour, screen, graceful=False, grace_seconds=1)
+    supervisor._sift([f"{line}\n".encode() for line in text.splitlines()], True)
+    return screen.lines, supervisor._noise
+
+
+BANNERS = [
+    (OpenMPI(), OPEN_MPI_5_KILLED, Death(9, rank=1)),
+    (OpenMPI(), OPEN_MPI_5_EXIT, None),
+    (OpenMPI(), OPEN_MPI_4_EXIT, Death(11, rank=2)),
+    (MPICH(), MPICH_KILLED, Death(9, pid=2374)),
+    (MPICH(), MPICH_EXIT, None),
+    (MPICH(), MPICH_ABORT, None),
+    (IntelMPI(), INTEL_KILLED, Death(11, rank=3, pid=1234)),
+    (IntelMPI(), MPICH_KILLED, Death(9, pid=2374)),
+    (Slurm("pmi2"), SRUN_KILLED, Death(9, rank=1)),
+]
+IDS = [f"{row[0].name}-{index}" for index, row in enumerate(BANNERS)]
+
+
+@pytest.mark.parametrize(("flavour", "banner", "death"), BANNERS, ids=IDS)
+def test_a_banner_is_held_back_and_understood(flavour, banner, death):
+    shown, held = sift(flavour, banner)
+    assert shown == []
+    assert flavour.death("\n".join(held)) == death
+
+
+@pytest.mark.parametrize(("flavour", "banner", "death"), BANNERS, ids=IDS)
+def test_what_workers_say_around_a_banner_is_shown(flavour, banner, death):
+    ruler = "-" * 70 if isinstance(flavour, OpenMPI) else "=" * 70
+    before = ["first", ruler, "My results", ruler, "second", ruler]
+    after = ["third", ruler, "more", "and more", "last"]
+    shown, held = sift(flavour, "\n".join([*before, banner.rstrip("\n"), *after]))
+    assert [line for line in shown if line] == [*before, *after]
+    assert flavour.death("\n".join(held)) == death
+
+
+@pytest.mark.parametrize("flavour", [OpenMPI(), MPICH(), IntelMPI(), Slurm("pmi2"), Direct()])
+@pytest.mark.parametrize("mark", ["-", "="])
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["{}"],
+        ["{}", "{}"],
+        ["{}", "{}", "{}"],
+        ["{}", "title", "{}", "text"],
+        ["a", "{}", "b", "c"],
+    ],
+)
+def test_a_users_own_rulers_are_not_swallowed(flavour, mark, lines):
+    lines = [line.format(mark * 70) for line in lines]
+    assert sift(flavour, "\n".join(lines)) == (lines, [])
+
+
+@pytest.mark.parametrize(("flavour", "mark"), [(OpenMPI(), "-"), (MPICH(), "="), (IntelMPI(), "=")])
+def test_after_a_users_ruler_nothing_waits_for_the_end(flavour, mark):
+    screen = Kept()
+    supervisor = Supervisor(flavour, screen, graceful=False, grace_seconds=1)
+    seen = []
+
+    def stream():
+        for line in (mark * 70, "one", "two", "three", "four"):
+            yield f"{line}\n".encode()
+            seen.append(len(screen.lines))
+
+    supervisor._sift(stream(), True)
+    assert seen[2:] == [3, 4, 5]
+
+
+def test_mpich_speaks_on_stdout():
+    assert MPICH.noise_on_stdout
+    assert IntelMPI.noise_on_stdout
+    assert not OpenMPI.noise_on_stdout
+
+
+@pytest.mark.parametrize("flavour", [OpenMPI(), MPICH(), IntelMPI(), Slurm("pmi2"), Direct()])
+def test_no_message_is_no_death(flavour):
+    assert flavour.death("") is None
+    assert flavour.death("nothing was killed by signal 9") is None
+
+
+def test_direct_makes_no_noise():
+    assert not Direct().starts_noise(RULE)
+    assert Direct().ends_noise([RULE])

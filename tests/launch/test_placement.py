@@ -1,0 +1,227 @@
+"""Who runs where: hosts, hostfiles, devices, threads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from arignote.config.settings import Launch
+from arignote.errors import UserError
+from arignote.launch import placement
+from arignote.launch.placement import (
+    Host,
+    Placement,
+    launch_layer,
+    parse_host,
+    place,
+    read_hostfile,
+    usable_cores,
+)
+
+
+@pytest.fixture(autouse=True)
+def cores(monkeypatch):
+    monkeypatch.setattr(placement, "usable_cores", lambda: 8)
+
+
+@pytest.fixture
+def gpus(monkeypatch):
+    """Pretend that this machine has so many GPUs."""
+
+    def have(count, kfd=False):
+        files = [Path(f"/dev/nvidia{i}") for i in range(count)]
+        monkeypatch.setattr(Path, "glob", lambda self, pattern: iter(files))
+        exists = Path.exists
+        monkeypatch.setattr(
+            Path, "exists", lambda self: kfd if str(self) == "/dev/kfd" else exists(self)
+        )
+
+    return have
+
+
+def test_usable_cores():
+    assert 1 <= usable_cores() <= 65536
+
+
+@pytest.mark.parametrize(
+    ("text", "host"),
+    [
+        ("node1", Host("node1", 1)),
+        ("node1:4", Host("node1", 4)),
+        (" n-1.site_a.org:12 ", Host("n-1.site_a.org", 12)),
+        ("10.0.0.1:2", Host("10.0.0.1", 2)),
+    ],
+)
+def test_hosts(text, host):
+    assert parse_host(text) == host
+
+
+@pytest.mark.parametrize(
+    "text", ["", ":4", "a:", "a:0", "a:x", "a:-1", "a b", "-a", "a:4:4", "a;b"]
+)
+def test_hosts_that_are_none(text):
+    with pytest.raises(UserError) as caught:
+        parse_host(text)
+    assert str(caught.value) == (f"got host {text!r}, expected name or name:slots, such as node1:4")
+
+
+@pytest.mark.parametrize(
+    ("text", "hosts"),
+    [
+        ("a slots=4\nb slots=2\n", [Host("a", 4), Host("b", 2)]),
+        ("a slots=4 max_slots=8\nb max-slots=8\n", [Host("a", 4), Host("b", 1)]),
+        ("a:4\nb:2", [Host("a", 4), Host("b", 2)]),
+        ("a\nb\n", [Host("a", 1), Host("b", 1)]),
+        ("a 4\nb 2\n", [Host("a", 4), Host("b", 2)]),
+        ("# all\n\n a slots=4 # big\n#b\n", [Host("a", 4)]),
+        ("a\na\nb\na\n", [Host("a", 3), Host("b", 1)]),
+        ("a:2\na slots=3\n", [Host("a", 5)]),
+    ],
+)
+def test_hostfiles(text, hosts, tmp_path):
+    path = tmp_path / "hosts"
+    path.write_text(text)
+    assert read_hostfile(path) == hosts
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a\nb slots=x\n", r"hosts', line 2: got 'b slots=x', expected NAME slots=N or NAME:N"),
+        ("a:4:5\n", r"hosts', line 1: got 'a:4:5'"),
+        ("a slots=0\n", r"hosts', line 1: got 'a slots=0', expected at least 1 slot"),
+        ("a:0\n", r"hosts', line 1: got 'a:0', expected at least 1 slot"),
+        ("", r"hosts' names no host"),
+        ("# a\n\n", r"hosts' names no host"),
+    ],
+)
+def test_hostfiles_that_are_wrong(text, message, tmp_path):
+    path = tmp_path / "hosts"
+    path.write_text(text)
+    with pytest.raises(UserError, match=message):
+        read_hostfile(path)
+
+
+def test_hostfiles_that_cannot_be_read(tmp_path):
+    with pytest.raises(UserError, match=r"hostfile '.*none' cannot be read: .*No such file"):
+        read_hostfile(tmp_path / "none")
+    (tmp_path / "bytes").write_bytes(b"\xff")
+    with pytest.raises(UserError, match=r"bytes' cannot be read: .*utf-8"):
+        read_hostfile(tmp_path / "bytes")
+
+
+def layer(**given):
+    return launch_layer(
+        **{"workers": None, "devices": None, "hosts": None, "hostfile": None} | given
+    )
+
+
+def test_the_command_lines_layer(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("hosts").write_text("a slots=2\nb\n")
+    assert layer() == {}
+    assert layer(workers=3) == {"workers": 3}
+    assert layer(devices="cuda0,cpu") == {"devices": ["cuda:0", "cpu"], "workers": 2}
+    assert layer(devices="cpu,cpu", workers=3) == {"devices": ["cpu", "cpu"], "workers": 3}
+    assert layer(hosts="a:4,b") == {"hosts": ["a:4", "b:1"], "workers": 5}
+    assert layer(hosts="a:4,b", workers=2) == {"hosts": ["a:4", "b:1"], "workers": 2}
+    hostfile = str(tmp_path / "hosts")
+    assert layer(hostfile="hosts") == {"hostfile": hostfile, "workers": 3}
+    assert layer(hostfile="hosts", hosts="c:7") == {
+        "hosts": ["c:7"],
+        "hostfile": hostfile,
+        "workers": 7,
+    }
+
+
+def test_the_command_lines_mistakes(tmp_path):
+    with pytest.raises(UserError, match="got device 'gpu'"):
+        layer(devices="cpu,gpu")
+    with pytest.raises(UserError, match="got host ''"):
+        layer(hosts="a:4,")
+    with pytest.raises(UserError, match="cannot be read"):
+        layer(hostfile=str(tmp_path / "none"))
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({}, Placement(1, (), threads=8, fits=True)),
+        ({"workers": 2}, Placement(2, (), threads=4, fits=True)),
+        ({"workers": 3}, Placement(3, (), threads=2, fits=True)),
+        ({"workers": 8}, Placement(8, (), threads=1, fits=True)),
+        ({"workers": 9}, Placement(9, (), threads=1, fits=False)),
+        ({"workers": 2, "threads": 4}, Placement(2, (), threads=4, fits=True)),
+        ({"workers": 2, "threads": 5}, Placement(2, (), threads=5, fits=False)),
+        (
+            {"workers": 4, "hosts": ["a:2", "b:2"]},
+            Placement(4, (Host("a", 2), Host("b", 2)), threads=4, fits=True),
+        ),
+        (
+            {"workers": 5, "hosts": ["a:4", "b"]},
+            Placement(5, (Host("a", 4), Host("b", 1)), threads=2, fits=True),
+        ),
+        (
+            {"workers": 4, "hosts": ["a:2", "a:2"]},
+            Placement(4, (Host("a", 4),), threads=2, fits=True),
+        ),
+        (
+            {"workers": 9, "hosts": ["a:9"]},
+            Placement(9, (Host("a", 9),), threads=1, fits=False),
+        ),
+        ({"workers": 2, "devices": ["cpu", "cpu0"]}, Placement(2, (), threads=4, fits=True)),
+    ],
+)
+def test_placements(settings, expected):
+    assert place(Launch(**settings)) == expected
+
+
+def test_a_hostfile_is_read_unless_hosts_are_named(tmp_path):
+    path = tmp_path / "hosts"
+    path.write_text("a slots=2\n")
+    assert place(Launch(workers=2, hostfile=str(path))).hosts == (Host("a", 2),)
+    assert place(Launch(workers=2, hostfile=str(path), hosts=["b:2"])).hosts == (Host("b", 2),)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            {"workers": 4, "hosts": ["a:2", "b"]},
+            r"4 workers but only 3 slots on 2 hosts: use -n 3, or give the hosts more",
+        ),
+        ({"workers": 2, "devices": ["cpu"]}, r"1 devices for 2 workers: name one device a worker"),
+        ({"workers": 1, "devices": ["cpu", "cpu"]}, r"2 devices for 1 workers"),
+        ({"workers": 1, "devices": ["gpu"]}, r"got device 'gpu', expected cpu, cuda"),
+        ({"workers": 1, "hosts": ["a:b"]}, r"got host 'a:b'"),
+    ],
+)
+def test_what_does_not_fit(settings, message):
+    with pytest.raises(UserError, match=message):
+        place(Launch(**settings))
+
+
+def test_cuda_on_a_machine_without(gpus):
+    gpus(0)
+    with pytest.raises(UserError, match=r"device cuda:0 does not exist: this machine has 0 GPUs"):
+        place(Launch(workers=1, devices=["cuda:0"]))
+    with pytest.raises(UserError, match=r"device cuda does not exist: this machine has 0 GPUs"):
+        place(Launch(workers=1, devices=["cuda"]))
+
+
+def test_cuda_on_a_machine_with_two(gpus):
+    gpus(2)
+    assert place(Launch(workers=3, devices=["cuda:0", "cuda1", "cpu"])).workers == 3
+    with pytest.raises(UserError, match=r"device cuda:2 does not exist: this machine has 2 GPUs"):
+        place(Launch(workers=1, devices=["cuda:2"]))
+
+
+def test_cards_of_another_maker_are_not_counted(gpus):
+    gpus(0, kfd=True)
+    assert place(Launch(workers=1, devices=["cuda:3"])).workers == 1
+
+
+def test_other_hosts_may_have_other_cards(gpus):
+    gpus(0)
+    assert place(Launch(workers=1, hosts=["a:1"], devices=["cuda:3"])).workers == 1

@@ -1,0 +1,142 @@
+"""What the settings do to training: precision, clipping, decay, NaN, odd losses and data."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from arignote.config.settings import Optimizer
+from arignote.errors import NotANumberError, UserError
+from arignote.models.optimizers import build_optimizer, parameter_groups
+
+SMALL = {
+    "run.model": "digits-mlp",
+    "run.data": "synthetic:1x8x8,10,train=96,validation=24",
+    "train.batch_size": 16,
+    "train.epochs": 2,
+}
+
+
+def test_autocast_learns_like_fp32(train: Any) -> None:
+    digits = {"run.model": "digits-cnn", "train.epochs": 3}
+    full = train(1, digits, folder="fp32")
+    mixed = train(2, digits | {"train.precision": "bf16"}, folder="mixed")
+    assert full.summary["metrics"]["accuracy"] > 0.8
+    assert mixed.summary["metrics"]["accuracy"] > 0.8
+    assert mixed.sha != full.sha
+
+
+def test_fp16_scaling_is_saved_and_resumed(train: Any) -> None:
+    settings = SMALL | {"train.precision": "fp16"}
+    straight = train(2, settings, folder="straight")
+    train(2, settings, folder="stopped", stop_at=3)
+    assert train(2, settings, folder="stopped", resume=True).sha == straight.sha
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+@pytest.mark.filterwarnings("ignore")
+def test_compiled_equals_eager(train: Any, relative_difference: Any) -> None:
+    eager = train(1, SMALL, folder="eager")
+    compiled = train(1, SMALL | {"train.compile": True}, folder="compiled")
+    a, b = (run.trainer.task.replica.named_tensors() for run in (eager, compiled))
+    assert relative_difference(a, b) < 1e-4
+
+
+def test_clipping_bounds_the_update(train: Any) -> None:
+    settings = SMALL | {"train.clip_norm": 1e-3, "train.steps": 1, "optimizer.learning_rate": 1.0}
+    settings |= {"optimizer.momentum": 0.0, "schedule.scaling": "none"}
+    after = train(2, settings).trainer.task.replica.parameters[0]
+    torch.manual_seed(0)
+    start = nn.Sequential(nn.Flatten(), nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 10))
+    before = torch.cat([p.detach().flatten() for p in start.parameters()])
+    assert float((after - before).norm()) == pytest.approx(1e-3, rel=1e-3)
+
+
+def test_more_workers_than_samples(train: Any) -> None:
+    few = SMALL | {"run.data": "synthetic:1x8x8,2,train=3,validation=3"}
+    with pytest.raises(UserError, match=r"4 workers but only 3 training samples: use at most -n 3"):
+        train(4, few)
+
+
+def test_nan_names_worker_and_step_and_keeps_the_checkpoint(train: Any, tmp_path: Any) -> None:
+    settings = SMALL | {"checkpoint.every_steps": 1, "optimizer.learning_rate": 1e30}
+    with pytest.raises(NotANumberError, match=r"the loss of worker 0, worker 1 is not a number at"):
+        train(2, settings, folder="run")
+    saved = list((tmp_path / "run/checkpoints").glob("step-*/manifest.json"))
+    assert saved
+    result = train(2, settings | {"train.on_nan": "continue"}, folder="other")
+    assert result.summary["status"] == "finished"
+    assert "loss" not in result.summary["metrics"]
+
+
+def test_every_optimizer_lowers_the_loss(train: Any) -> None:
+    for name, rate in (("sgd", 0.1), ("adam", 1e-3), ("adamw", 1e-3), ("rmsprop", 1e-3)):
+        settings = {"run.model": "digits-mlp", "train.epochs": 2, "optimizer.name": name}
+        settings |= {"optimizer.momentum": 0.0, "optimizer.learning_rate": rate}
+        result = train(2, settings, folder=name)
+        assert result.summary["metrics"]["loss"] < 0.9 * math.log(10)
+
+
+def test_decay_leaves_out_biases_and_norms() -> None:
+    module = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.LayerNorm(4), nn.Linear(4, 2))
+    settings = Optimizer(weight_decay=0.1, decay_all=False)
+    decayed, kept = parameter_groups(module, module.parameters(), settings)
+    assert decayed["weight_decay"] == 0.1
+    assert kept["weight_decay"] == 0.0
+    assert [id(p) for p in decayed["params"]] == [id(module[0].weight), id(module[3].weight)]
+    assert len(kept["params"]) == 6
+    (everything,) = parameter_groups(module, module.parameters(), Optimizer(weight_decay=0.1))
+    assert len(everything["params"]) == 8
+    built = build_optimizer(module, module.parameters(), Optimizer(momentum=0.9, nesterov=True))
+    assert isinstance(built, torch.optim.SGD)
+    assert built.defaults["nesterov"]
+
+
+def test_model_without_build(train: Any, tmp_path: Any) -> None:
+    (tmp_path / "lazy.py").write_text(
+        "from arignote import Model\nclass Lazy(Model):\n    defaults = {'run.data': 'digits'}\n"
+    )
+    with pytest.raises(NotImplementedError, match=r"Lazy needs a method build\(\)"):
+        train(1, {"run.model": f"{tmp_path}/lazy.py:Lazy"})
+
+
+def test_a_loss_of_ones_own_needs_no_classes(train: Any, tmp_path: Any) -> None:
+    (tmp_path / "auto.py").write_text(
+        "from torch import nn\n"
+        "from arignote import Model\n"
+        "class Auto(Model):\n"
+        "    defaults = {'run.data': 'synthetic:1x4x4,2,train=64,validation=16',\n"
+        "                'train.epochs': 3, 'optimizer.name': 'adam',\n"
+        "                'optimizer.learning_rate': 0.01}\n"
+        "    def build(self):\n"
+        "        return nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.Conv2d(4, 1, 1))\n"
+        "    def loss(self, batch):\n"
+        "        return (self.module(batch.inputs) - batch.inputs).square().mean()\n"
+    )
+    result = train(2, {"run.model": f"{tmp_path}/auto.py:Auto"})
+    assert set(result.summary["metrics"]) == {"loss"}
+
+
+def test_phases_add_up_and_events_tell_the_story(train: Any) -> None:
+    result = train(2, SMALL | {"recorder.every_seconds": 0.001})
+    kinds = [event["event"] for event in result.events]
+    assert kinds[:2] == ["start", "begin"]
+    assert kinds[-1] == "end"
+    assert kinds.count("epoch") == kinds.count("validation") == kinds.count("checkpoint") == 2
+    step = next(event for event in result.events if event["event"] == "step")
+    assert {"loss", "learning_rate", "images_per_second", "seconds", "wire_bytes"} <= set(step)
+    assert result.summary["samples"] == 192
+    assert result.summary["steps"] == 6
+    parameters = result.summary["parameters"]
+    assert result.summary["wire_bytes"] == 6 * 2 * parameters * 4
+    assert set(result.summary["seconds"]) == {"calc", "comm", "sync", "wait"}
+
+
+def test_validation_off(train: Any) -> None:
+    result = train(1, SMALL | {"train.validate_every_epochs": 0})
+    assert result.summary["metrics"] == {}
