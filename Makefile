@@ -17,6 +17,7 @@ $(READY): pyproject.toml constraints.txt
 
 train: setup
 	$(BIN)/arignote train digits-cnn -n 2
+	$(BIN)/arignote plot
 
 test: setup
 	$(BIN)/ruff check .

@@ -20,7 +20,7 @@ optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
 replica = arignote.attach(model, optimizer)  # (arignote)
 batches = replica.batches(len(inputs), batch_size=64 // replica.size)  # (arignote)
 
-for epoch in range(10):
+for _ in range(10):
     for batch in batches:
         optimizer.zero_grad()
         loss = nn.functional.cross_entropy(model(inputs[batch]), targets[batch])

@@ -62,8 +62,8 @@ class CommandLine:
 
 def _environment(mpi: str) -> dict[str, str]:
     environment = {k: v for k, v in os.environ.items() if not k.startswith("ARIGNOTE_")}
-    # Workers of different runs on this machine must not fight for the same core.
-    environment["ARIGNOTE_TEST"] = "1"
+    # By this the processes of this test session are known from those of another.
+    environment["ARIGNOTE_TEST"] = str(os.getpid())
     if mpi == "mpich":
         environment["ARIGNOTE_MPIRUN"] = str(MPICH)
     return environment
@@ -114,7 +114,7 @@ def worker_processes() -> list[psutil.Process]:
                 environment = process.environ()
             except psutil.Error:
                 continue
-            if environment.get("ARIGNOTE_TEST") == "1":
+            if environment.get("ARIGNOTE_TEST") == str(os.getpid()):
                 found.append(process)
     return found
 

@@ -63,26 +63,30 @@ def tell(report: Report) -> None:
     folder = os.environ.get(CONTROL_VARIABLE)
     if folder is None or not Path(folder).is_dir():
         sys.stderr.write(report.text() + "\n")
-        sys.stderr.flush()
         return
     own = Path(folder, f"failure-{report.rank}.tmp")
-    own.write_text(report.model_dump_json())
     try:
+        own.write_text(report.model_dump_json())
         # A hard link is claimed by exactly one, and its content is whole from the start.
         os.link(own, Path(folder, FAILURE_FILE))
     except FileExistsError:
-        pass
+        return
+    except OSError:
+        # A full disk, or the launcher has gone: then here, rather than nowhere.
+        sys.stderr.write(report.text() + "\n")
     finally:
-        own.unlink()
+        own.unlink(missing_ok=True)
 
 
 def leave(error: BaseException, rank: int) -> None:
     """Report `error` and end this process at once, with nobody left waiting for it."""
     report = describe(error, rank)
-    tell(report)
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(report.exit_code)
+    try:
+        tell(report)
+        sys.stdout.flush()
+        sys.stderr.flush()
+    finally:
+        os._exit(report.exit_code)
 
 
 def read(folder: Path) -> Report | None:

@@ -21,6 +21,8 @@ class Entry:
     name: str
     target: str
     summary: str
+    in_folder: bool = False
+    """Of a data set: whether its spec names a folder."""
 
 
 class Registry:
@@ -85,13 +87,20 @@ DATA = Registry(
         "imagefolder",
         "arignote.data.imagefolder:ImageFolder",
         "imagefolder:DIR[,skip_bad=true]: DIR/train/CLASS/*.jpg and DIR/test/CLASS/*.jpg",
+        in_folder=True,
     ),
     Entry(
         "cifar10",
         "arignote.data.cifar10:Cifar10",
         "cifar10:DIR: the original binary files, or x_train.npy and its like",
+        in_folder=True,
     ),
-    Entry("idx", "arignote.data.idx:Idx", "idx:DIR: MNIST's files and all that follow its format"),
+    Entry(
+        "idx",
+        "arignote.data.idx:Idx",
+        "idx:DIR: MNIST's files and all that follow its format",
+        in_folder=True,
+    ),
     Entry(
         "synthetic",
         "arignote.data.synthetic:Synthetic",

@@ -31,6 +31,7 @@ FILES = {
     "hosts.none": "# nobody\n",
     "script.py": "",
     "old/config.toml": "[run]\nmodel = 'digits-mlp'\ndata = 'digits'\n",
+    "old/events.jsonl": '{"event": "begin", "time": 0}\n',
     "nameless/config.toml": "[train]\nepochs = 2\n",
     "damaged/config.toml": "[run\n",
     "changed/config.toml": "[run]\nmodel = 'digits-mlp'\n[train]\nepocs = 1\n",
@@ -122,9 +123,14 @@ MISTAKES = [
     (f"{TRAIN} -n 2 --set launch.mpirun=/no/mpirun", r"launch\.mpirun='/no/mpirun' is no program"),
     (f"{TRAIN} -n 2 --set launch.launcher=srun", r"launch\.launcher='srun' but there is no srun"),
     (f'{TRAIN} --set launch.environment=["NOT_SET_X"]', r"'NOT_SET_X' is not set here"),
+    # the data folder
+    (f"{TRAIN} --data imagefolder:gone", r"data 'imagefolder:gone': no folder 'gone': check the"),
+    (f"{TRAIN} --data idx:", r"data 'idx:' names 0 folders, expected one: idx:DIR"),
+    (f"{TRAIN} --data cifar10:a,b", r"'cifar10:a,b' names 2 folders, expected one: cifar10:DIR"),
     # the run folder
+    (f"{TRAIN} --out old --dry-run", r"old holds a run already: choose another --out, or go on"),
     (f"{TRAIN} --out old", r"old holds a run already: choose another --out, or go on with --res"),
-    (f"{TRAIN} --out file", r"run folder file cannot be written: File exists"),
+    (f"{TRAIN} --out file", r"run folder file cannot be written: Not a directory"),
     (f"{TRAIN} --out file/run", r"run folder file/run cannot be written: Not a directory"),
     ("train --resume empty", r"empty is no run: it has no config\.toml"),
     ("train --resume none", r"none is no run: it has no config\.toml"),

@@ -5,13 +5,14 @@ from __future__ import annotations
 import pytest
 
 from arignote.config.settings import Launch
+from arignote.errors import UserError
 from arignote.launch import placement
 from arignote.launch.flavours.base import Death, Job
 from arignote.launch.flavours.direct import Direct
 from arignote.launch.flavours.mpich import MPICH, IntelMPI
 from arignote.launch.flavours.openmpi import OpenMPI
 from arignote.launch.flavours.slurm import Slurm
-from arignote.launch.placement import place
+from arignote.launch.placement import Host, Placement, place
 from arignote.launch.supervise import Supervisor
 
 LOCAL = {"workers": 2}
@@ -96,7 +97,8 @@ ARGV = [
         Slurm("pmi2"),
         LOCAL,
         {"bind": False, "extra": ("-v",)},
-        "--ntasks=2 --cpus-per-task=2 --mpi=pmi2 --kill-on-bad-exit=1 --cpu-bind=none -v",
+        "--ntasks=2 --cpus-per-task=2 --mpi=pmi2 --kill-on-bad-exit=1 --cpu-bind=none "
+        "--overcommit -v",
     ),
     (
         Slurm("pmi2"),
@@ -277,3 +279,13 @@ def test_no_message_is_no_death(flavour):
 def test_direct_makes_no_noise():
     assert not Direct().starts_noise(RULE)
     assert Direct().ends_noise([RULE])
+
+
+def test_srun_cannot_give_hosts_different_numbers_of_workers():
+    place = Placement(4, (Host("a", 3), Host("b", 1)), threads=1, fits=True)
+    with pytest.raises(UserError, match=r"srun shares the workers out evenly.*launcher=mpirun"):
+        Slurm("pmi2").argv(Job("srun", place, bind=True, command=("w",)))
+
+
+def test_srun_names_the_first_of_several_tasks():
+    assert Slurm("pmi2").death("srun: error: n1: tasks 2-3: Killed") == Death(9, rank=2)

@@ -12,8 +12,9 @@ from arignote.config.settings import Launch, Settings
 from arignote.errors import ArignoteError, UserError
 from arignote.failure import Report
 from arignote.launch import placement, start
+from arignote.launch.ending import WorkerError, conclude
 from arignote.launch.flavours.base import Death
-from arignote.launch.start import WorkerError, check, conclude, make_run_folder, prepare
+from arignote.launch.start import check, make_run_folder, prepare
 from arignote.launch.supervise import Outcome
 from arignote.recorder.events import EventLog
 from arignote.recorder.summary import SUMMARY_FILE, Summary
@@ -32,6 +33,8 @@ def test_a_new_folder_holds_the_settings(tmp_path):
 
 def test_an_existing_run_is_not_overwritten(tmp_path):
     make_run_folder(tmp_path, settings(train={"epochs": 3}), resume=False)
+    begin = '{"event": "begin", "time": 0}\n'
+    (tmp_path / "events.jsonl").write_text(begin)
     before = (tmp_path / "config.toml").read_bytes()
     with pytest.raises(UserError) as caught:
         make_run_folder(tmp_path, Settings(), resume=False)
@@ -43,6 +46,13 @@ def test_an_existing_run_is_not_overwritten(tmp_path):
     assert (tmp_path / "config.toml").read_bytes() != before
 
 
+def test_a_run_that_failed_before_its_first_step_is_overwritten(tmp_path):
+    make_run_folder(tmp_path, settings(train={"epochs": 3}), resume=False)
+    (tmp_path / "events.jsonl").write_text('{"event": "start", "time": 0}\n')
+    make_run_folder(tmp_path, Settings(), resume=False)
+    assert not (tmp_path / "events.jsonl").exists()
+
+
 def test_a_folder_without_a_run_may_be_used(tmp_path):
     (tmp_path / "notes.txt").touch()
     make_run_folder(tmp_path, Settings(), resume=False)
@@ -51,7 +61,7 @@ def test_a_folder_without_a_run_may_be_used(tmp_path):
 
 def test_a_file_in_the_way(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(UserError, match=r"run folder .*file cannot be written: File exists"):
+    with pytest.raises(UserError, match=r"run folder .*file cannot be written: Not a directory"):
         make_run_folder(tmp_path / "file", Settings(), resume=False)
     with pytest.raises(UserError, match=r"run folder .*run cannot be written: Not a directory"):
         make_run_folder(tmp_path / "file" / "run", Settings(), resume=False)
@@ -61,7 +71,7 @@ def test_a_file_in_the_way(tmp_path):
     "run",
     [
         {"model": "digits-mlp", "data": "digits"},
-        {"model": "cifar10-cnn", "data": "imagefolder:/nowhere"},
+        {"model": "cifar10-cnn", "data": "imagefolder:/"},
         {"model": "digits-mlp", "data": "digits", "rule": "bsp:scheme=weights", "exchange": "ar"},
     ],
 )

@@ -13,9 +13,10 @@ import psutil
 import pytest
 
 from arignote import failure
+from arignote.launch.environment import describe_environment, own_environment
 from arignote.launch.flavours.base import Death
 from arignote.launch.flavours.direct import Direct
-from arignote.launch.supervise import Supervisor, describe_environment, own_environment
+from arignote.launch.supervise import Supervisor
 
 
 class Kept:

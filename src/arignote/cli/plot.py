@@ -13,7 +13,7 @@ import click
     "-o", "--output", metavar="FILE", help="A .png, .svg or .pdf.  [default: RUN/plot.png]"
 )
 def plot(runs: tuple[str, ...], output: str | None) -> None:
-    """Draw RUN... (folders; default: the newest in runs/) into one picture."""
+    """Draw loss, accuracy and phases of runs (default: the newest in runs/) into one picture."""
     from arignote.cli.train import newest_run
     from arignote.recorder.plots import plot_runs
 

@@ -48,7 +48,7 @@ def _completes(registry: Registry) -> Any:
 )
 def train(**given: Any) -> int:
     """Train MODEL: a zoo name (see `arignote list models`), FILE.py:Class or MODULE:Class."""
-    from arignote.launch.start import check, prepare, worker_command
+    from arignote.launch.start import check, prepare, refuse_begun, worker_command
     from arignote.launch.start import train as start
 
     folder, resume = _run_folder(given)
@@ -58,6 +58,8 @@ def train(**given: Any) -> int:
         name = settings.run.model.rpartition(":")[2] or settings.run.model
         folder = Path(RUNS_FOLDER, f"{name}-{time.strftime('%Y%m%d-%H%M%S')}")
     if given["dry_run"]:
+        if not resume:
+            refuse_begun(folder)
         command = worker_command(folder, resume=resume)
         click.echo(prepare(settings.launch, command).shell())
         return 0

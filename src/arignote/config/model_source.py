@@ -34,13 +34,15 @@ class ModelSource:
         """Import the file and return the class (in a worker: this may import torch)."""
         if self.module:
             return getattr(importlib.import_module(self.module), self.class_name)
-        spec = importlib.util.spec_from_file_location(self.path.stem, self.path)
+        # A name of its own: a user's types.py must not take the place of Python's.
+        name = f"arignote_model_{self.path.stem}"
+        spec = importlib.util.spec_from_file_location(name, self.path)
         assert spec is not None
         assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)
         # Registered and on the path, so that the file can import its neighbours, and
         # dataclasses and the like find the module they stand in.
-        sys.modules[self.path.stem] = module
+        sys.modules[name] = module
         sys.path.insert(0, str(self.path.parent))
         spec.loader.exec_module(module)
         return getattr(module, self.class_name)

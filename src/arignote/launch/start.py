@@ -4,25 +4,24 @@ from __future__ import annotations
 
 import os
 import shlex
-import signal
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from arignote.config.load import to_toml
 from arignote.config.model_source import find_model
 from arignote.config.rule_options import parse_exchange, parse_rule
 from arignote.config.settings import Launch, Settings
 from arignote.config.spec import parse_spec
-from arignote.errors import ArignoteError, UserError
+from arignote.errors import UserError
+from arignote.launch.ending import conclude, failed, raise_report, who
+from arignote.launch.environment import describe_environment, own_environment, worker_environment
 from arignote.launch.find import find_launcher
-from arignote.launch.flavours.base import Death, Flavour, Job
-from arignote.launch.placement import Placement, place
-from arignote.launch.supervise import Outcome, Supervisor, describe_environment, own_environment
+from arignote.launch.flavours.base import Flavour, Job
+from arignote.launch.placement import place
+from arignote.launch.supervise import Supervisor
 from arignote.recorder.display import Display
-from arignote.recorder.events import EventTail, read_events
-from arignote.recorder.summary import read_summary
+from arignote.recorder.events import EVENTS_FILE, EventTail, read_events
 from arignote.registry import DATA, MODELS
 
 CONFIG_FILE = "config.toml"
@@ -49,7 +48,7 @@ def prepare(settings: Launch, command: list[str]) -> Launched:
     """
     placement = place(settings)
     found = find_launcher(settings)
-    environment = own_environment() | _worker_environment(placement)
+    environment = own_environment() | worker_environment(placement)
     if found.library:
         environment["MPI4PY_LIBMPI"] = found.library
     forwarded = describe_environment(environment)
@@ -57,7 +56,7 @@ def prepare(settings: Launch, command: list[str]) -> Launched:
         if name not in environment:
             raise UserError(f"launch.environment: {name!r} is not set here, so it cannot be passed")
         forwarded[name] = environment[name]
-    for name in _worker_environment(placement):
+    for name in worker_environment(placement):
         forwarded[name] = environment[name]
     job = Job(
         program=found.program,
@@ -71,18 +70,6 @@ def prepare(settings: Launch, command: list[str]) -> Launched:
     return Launched(found.flavour.argv(job), environment, found.flavour)
 
 
-def _worker_environment(placement: Placement) -> dict[str, str]:
-    """What every worker is told through its environment."""
-    threads = str(placement.threads)
-    return {
-        "ARIGNOTE_WORKERS": str(placement.workers),
-        "OMP_NUM_THREADS": threads,
-        "MKL_NUM_THREADS": threads,
-        # Open MPI 5.0 prints a harmless line about it otherwise.
-        "OMPI_MCA_osc": "^ucx",
-    }
-
-
 def check(settings: Settings) -> None:
     """Find every mistake in the settings that can be known without starting a process.
 
@@ -93,11 +80,27 @@ def check(settings: Settings) -> None:
     parse_rule(settings.run.rule)
     parse_exchange(settings.run.exchange)
     if settings.run.data:
-        DATA.entry(parse_spec(settings.run.data).name)
+        _check_data(settings)
     elif settings.run.model in MODELS:
         raise UserError(
             f"{settings.run.model} brings no data of its own: name some with --data, such as "
             "imagefolder:DIR; see `arignote list data`"
+        )
+
+
+def _check_data(settings: Settings) -> None:
+    spec = parse_spec(settings.run.data)
+    if not DATA.entry(spec.name).in_folder:
+        return
+    if len(spec.arguments) != 1:
+        raise UserError(
+            f"data {settings.run.data!r} names {len(spec.arguments)} folders, expected one: "
+            f"{spec.name}:DIR"
+        )
+    here = not (settings.launch.hosts or settings.launch.hostfile)
+    if here and not Path(spec.arguments[0]).is_dir():
+        raise UserError(
+            f"data {settings.run.data!r}: no folder {spec.arguments[0]!r}: check the path"
         )
 
 
@@ -136,86 +139,24 @@ def make_run_folder(run_folder: Path, settings: Settings, *, resume: bool) -> No
     Raises:
         UserError: it cannot be written, or holds another run already.
     """
-    config = run_folder / CONFIG_FILE
-    if config.exists() and not resume:
-        raise UserError(
-            f"{run_folder} holds a run already: choose another --out, or go on with "
-            f"--resume {run_folder}"
-        )
     try:
+        if not resume:
+            refuse_begun(run_folder)
+            # Left by a run that failed before its first step.
+            (run_folder / EVENTS_FILE).unlink(missing_ok=True)
         run_folder.mkdir(parents=True, exist_ok=True)
-        config.write_text(to_toml(settings))
+        (run_folder / CONFIG_FILE).write_text(to_toml(settings))
     except OSError as error:
         raise UserError(f"run folder {run_folder} cannot be written: {error.strerror}") from None
 
 
-def conclude(outcome: Outcome, run_folder: Path, settings: Launch) -> int:
-    """Say how the run ended; the exit code."""
-    if outcome.report is not None and not outcome.asked_to_stop:
-        raise_report(outcome)
-    summary = read_summary(run_folder)
-    resume = f"arignote train --resume {run_folder}"
-    if outcome.asked_to_stop:
-        saved = summary is not None and summary.status == "stopped"
-        name = signal.Signals(outcome.asked_to_stop).name
-        what = f"saved at step {summary.steps}" if saved and summary else "the last save stands"
-        sys.stderr.write(f"arignote: stopped by {name}, {what}; go on with: {resume}\n")
-        return 128 + outcome.asked_to_stop
-    if outcome.overdue:
-        raise _failed(
-            f"not all {settings.workers} workers came to the first meeting within "
-            f"{settings.start_timeout_seconds:g} s (launch.start_timeout_seconds): run "
-            "`arignote doctor`, and look whether every host can be reached"
+def refuse_begun(run_folder: Path) -> None:
+    """Raise a UserError if a run has begun in this folder."""
+    if any(event["event"] == "begin" for event in read_events(run_folder)):
+        raise UserError(
+            f"{run_folder} holds a run already: choose another --out, or go on with "
+            f"--resume {run_folder}"
         )
-    if outcome.death is not None:
-        raise _failed(f"{_who(outcome.death, run_folder)}; all others were ended; resume: {resume}")
-    if outcome.exit_code:
-        raise _failed(f"the launcher ended with code {outcome.exit_code}; resume: {resume}")
-    if summary is not None and summary.status == "stopped":
-        sys.stderr.write(f"arignote: the workers were told to stop; go on with: {resume}\n")
-        return 128 + signal.SIGTERM
-    return 0
-
-
-def raise_report(outcome: Outcome) -> None:
-    """Raise what the worker that failed first reported."""
-    assert outcome.report is not None
-    if outcome.report.expected:
-        error = ArignoteError(outcome.report.message)
-    else:
-        error = WorkerError(outcome.report.text())
-    error.exit_code = outcome.report.exit_code
-    raise error
-
-
-class WorkerError(ArignoteError):
-    """An uncaught exception in a worker: its text is a traceback already."""
-
-    exit_code = 1
-
-
-def _failed(message: str) -> ArignoteError:
-    error = ArignoteError(message)
-    error.exit_code = 1
-    return error
-
-
-def _who(death: Death, run_folder: Path | None) -> str:
-    """`worker 1 (host a, pid 7) was killed by SIGKILL`, as well as it is known."""
-    name = signal.Signals(death.signal).name
-    peers: list[dict[str, Any]] = []
-    if run_folder is not None:
-        starts = [event for event in read_events(run_folder) if event["event"] == "start"]
-        peers = starts[-1]["peers"] if starts else []
-    for peer in peers:
-        if death.rank == peer["rank"] or death.pid == peer["pid"] or len(peers) == 1:
-            return (
-                f"worker {peer['rank']} (host {peer['host']}, pid {peer['pid']}) was killed by "
-                f"{name}"
-            )
-    if death.rank is not None:
-        return f"worker {death.rank} was killed by {name}"
-    return f"a worker{f' (pid {death.pid})' if death.pid else ''} was killed by {name}"
 
 
 class _Plain:
@@ -244,5 +185,5 @@ def run_script(settings: Launch, command: list[str]) -> int:
     if outcome.report is not None:
         raise_report(outcome)
     if outcome.death is not None:
-        raise _failed(f"{_who(outcome.death, None)}; all others were ended")
+        raise failed(f"{who(outcome.death, None)}; all others were ended")
     return outcome.exit_code

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import tempfile
@@ -225,27 +224,3 @@ class Supervisor:
             for line in self._noise:
                 self._screen.line(line, error=True)
         return Outcome(returncode, asked, report, death, overdue)
-
-
-def describe_environment(base: dict[str, str]) -> dict[str, str]:
-    """The variables that workers on other hosts need, of those that are set here."""
-    names = (
-        "PATH",
-        "LD_LIBRARY_PATH",
-        "PYTHONPATH",
-        "VIRTUAL_ENV",
-        "CONDA_PREFIX",
-        "HF_HOME",
-        "TORCH_HOME",
-        "XDG_CACHE_HOME",
-        "TMPDIR",
-    )
-    prefixes = ("ARIGNOTE_", "NCCL_", "UCX_", "FI_", "MPI4PY_")
-    return {
-        name: value for name, value in base.items() if name in names or name.startswith(prefixes)
-    }
-
-
-def own_environment() -> dict[str, str]:
-    """This process's environment, without what would confuse a nested launch."""
-    return {k: v for k, v in os.environ.items() if k != failure.CONTROL_VARIABLE}

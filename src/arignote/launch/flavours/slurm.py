@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from arignote.errors import UserError
 from arignote.launch.flavours.base import Death, Flavour, Job, find_signal
 
 
@@ -22,8 +23,16 @@ class Slurm(Flavour):
         place = job.placement
         argv = [job.program, f"--ntasks={place.workers}", f"--cpus-per-task={place.threads}"]
         argv += [f"--mpi={self.pmi}", "--kill-on-bad-exit=1"]
-        argv.append(f"--cpu-bind={'cores' if job.bind else 'none'}")
+        if job.bind and place.fits:
+            argv.append("--cpu-bind=cores")
+        else:
+            argv += ["--cpu-bind=none", "--overcommit"]
         if place.hosts:
+            if len({host.slots for host in place.hosts}) > 1:
+                raise UserError(
+                    "srun shares the workers out evenly, but the hosts have different numbers of "
+                    "slots: use --set launch.launcher=mpirun"
+                )
             argv.append(f"--nodelist={','.join(host.name for host in place.hosts)}")
         return [*argv, *job.extra, *job.command]
 
@@ -36,6 +45,6 @@ class Slurm(Flavour):
         return True
 
     def death(self, noise: str) -> Death | None:
-        """`srun: error: node1: task 1: Killed`."""
-        match = find_signal(noise, r"srun: error: \S+: task (\d+): Killed")
+        """`srun: error: node1: task 1: Killed`, also `tasks 0-1`: then the first of them."""
+        match = find_signal(noise, r"srun: error: \S+: tasks? (\d+)[\d,-]*: Killed")
         return Death(9, rank=int(match.group(1))) if match else None

@@ -1,0 +1,85 @@
+"""How a run ended, in one line and an exit code."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from arignote.config.settings import Launch
+from arignote.errors import ArignoteError
+from arignote.launch.flavours.base import Death
+from arignote.launch.supervise import Outcome
+from arignote.recorder.events import read_events
+from arignote.recorder.summary import read_summary
+
+
+def conclude(outcome: Outcome, run_folder: Path, settings: Launch) -> int:
+    """Say how the run ended; the exit code."""
+    if outcome.report is not None and not outcome.asked_to_stop:
+        raise_report(outcome)
+    summary = read_summary(run_folder)
+    resume = f"arignote train --resume {run_folder}"
+    if outcome.asked_to_stop:
+        saved = summary is not None and summary.status == "stopped"
+        name = signal.Signals(outcome.asked_to_stop).name
+        what = f"saved at step {summary.steps}" if saved and summary else "the last save stands"
+        sys.stderr.write(f"arignote: stopped by {name}, {what}; go on with: {resume}\n")
+        return 128 + outcome.asked_to_stop
+    if outcome.overdue:
+        raise failed(
+            f"not all {settings.workers} workers came to the first meeting within "
+            f"{settings.start_timeout_seconds:g} s (launch.start_timeout_seconds): run "
+            "`arignote doctor`, and look whether every host can be reached"
+        )
+    if outcome.death is not None:
+        raise failed(f"{who(outcome.death, run_folder)}; all others were ended; resume: {resume}")
+    if outcome.exit_code:
+        raise failed(f"the launcher ended with code {outcome.exit_code}; resume: {resume}")
+    if summary is not None and summary.status == "stopped":
+        sys.stderr.write(f"arignote: the workers were told to stop; go on with: {resume}\n")
+        return 128 + signal.SIGTERM
+    return 0
+
+
+def raise_report(outcome: Outcome) -> None:
+    """Raise what the worker that failed first reported."""
+    assert outcome.report is not None
+    if outcome.report.expected:
+        error = ArignoteError(outcome.report.message)
+    else:
+        error = WorkerError(outcome.report.text())
+    error.exit_code = outcome.report.exit_code
+    raise error
+
+
+class WorkerError(ArignoteError):
+    """An uncaught exception in a worker: its text is a traceback already."""
+
+    exit_code = 1
+
+
+def failed(message: str) -> ArignoteError:
+    """An error of the run, not of the user: exit code 1."""
+    error = ArignoteError(message)
+    error.exit_code = 1
+    return error
+
+
+def who(death: Death, run_folder: Path | None) -> str:
+    """`worker 1 (host a, pid 7) was killed by SIGKILL`, as well as it is known."""
+    name = signal.Signals(death.signal).name
+    peers: list[dict[str, Any]] = []
+    if run_folder is not None:
+        starts = [event for event in read_events(run_folder) if event["event"] == "start"]
+        peers = starts[-1]["peers"] if starts else []
+    for peer in peers:
+        if death.rank == peer["rank"] or death.pid == peer["pid"] or len(peers) == 1:
+            return (
+                f"worker {peer['rank']} (host {peer['host']}, pid {peer['pid']}) was killed by "
+                f"{name}"
+            )
+    if death.rank is not None:
+        return f"worker {death.rank} was killed by {name}"
+    return f"a worker{f' (pid {death.pid})' if death.pid else ''} was killed by {name}"

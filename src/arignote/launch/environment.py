@@ -1,0 +1,44 @@
+"""Which environment variables the workers get: on this host all of ours, on others a chosen few."""
+
+from __future__ import annotations
+
+import os
+
+from arignote import failure
+from arignote.launch.placement import Placement
+
+
+def worker_environment(placement: Placement) -> dict[str, str]:
+    """What every worker is told through its environment."""
+    threads = str(placement.threads)
+    return {
+        "ARIGNOTE_WORKERS": str(placement.workers),
+        "OMP_NUM_THREADS": threads,
+        "MKL_NUM_THREADS": threads,
+        # Open MPI 5.0 prints a harmless line about it otherwise.
+        "OMPI_MCA_osc": "^ucx",
+    }
+
+
+def describe_environment(base: dict[str, str]) -> dict[str, str]:
+    """The variables that workers on other hosts need, of those that are set here."""
+    names = (
+        "PATH",
+        "LD_LIBRARY_PATH",
+        "PYTHONPATH",
+        "VIRTUAL_ENV",
+        "CONDA_PREFIX",
+        "HF_HOME",
+        "TORCH_HOME",
+        "XDG_CACHE_HOME",
+        "TMPDIR",
+    )
+    prefixes = ("ARIGNOTE_", "NCCL_", "UCX_", "FI_", "MPI4PY_")
+    return {
+        name: value for name, value in base.items() if name in names or name.startswith(prefixes)
+    }
+
+
+def own_environment() -> dict[str, str]:
+    """This process's environment, without what would confuse a nested launch."""
+    return {k: v for k, v in os.environ.items() if k != failure.CONTROL_VARIABLE}
