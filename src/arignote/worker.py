@@ -100,7 +100,7 @@ def build_trainer(
         more = ", ..." if len(skipped) > 5 else ""
         journal.warn(f"{count} skipped: {', '.join(skipped[:5])}{more}")
     store = CheckpointStore(run_folder, world, keep_last=settings.checkpoint.keep_last)
-    saver = Saver(store, keep_best=settings.checkpoint.keep_best, resume=resume)
+    saver = Saver(store, settings, task, rule, recorder, journal, resume=resume)
     return Trainer(settings, task, rule, world, recorder, journal, saver, stop)
 
 

@@ -98,4 +98,4 @@ def _phases(axes: Axes, runs: dict[str, list[dict[str, Any]]]) -> None:
         left = [before + more for before, more in zip(left, seconds, strict=True)]
     axes.set(xlabel="seconds (mean over the workers)", title="Where the seconds of the steps went")
     axes.margins(y=0.6 / len(names))
-    axes.legend(fontsize="small", ncols=4, loc="upper center")
+    axes.legend(fontsize="small", ncols=2, loc="upper center")

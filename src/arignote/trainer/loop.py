@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
 from arignote.checkpoint.digest import weights_sha256
 from arignote.comm.base import World
@@ -11,21 +11,10 @@ from arignote.config.settings import Settings
 from arignote.recorder.phases import Recorder
 from arignote.rules.base import Rule
 from arignote.trainer.journal import Journal
+from arignote.trainer.position import Position
 from arignote.trainer.saving import Saver
 from arignote.trainer.stopping import StopFlag
 from arignote.trainer.task import Task
-
-
-@dataclass
-class Position:
-    """How far a run has come."""
-
-    epoch: int = 0
-    """Epochs completed."""
-    consumed: int = 0
-    """Of the epoch under way: its samples that all workers have used."""
-    steps: int = 0
-    """Steps completed since the start of the run."""
 
 
 class Trainer:
@@ -62,7 +51,7 @@ class Trainer:
 
     def _run(self) -> None:
         self.rule.start(self.task.replica)
-        self.position = Position(**(self.saver.resume(self) or asdict(self.position)))
+        self.position = self.saver.resume() or self.position
         self.journal.begin(asdict(self.position), self.task.n_epochs)
         stopped = False
         while not stopped and not self._done():
@@ -125,7 +114,7 @@ class Trainer:
 
     def _save(self) -> None:
         if self.saver.saved_at != self.position.steps:
-            self.saver.save(self)
+            self.saver.save(self.position)
 
     def _finish(self, stopped: bool) -> None:
         with self.rule.consensus(self.task.replica):

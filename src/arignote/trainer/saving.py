@@ -5,45 +5,62 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from arignote.checkpoint.store import COMMON, WEIGHTS, CheckpointStore, worker_file
+from arignote.config.settings import Settings
 from arignote.errors import CheckpointError
+from arignote.recorder.phases import Recorder
+from arignote.rules.base import Rule
+from arignote.trainer.journal import Journal
+from arignote.trainer.position import Position
 from arignote.trainer.seeds import load_random_state, random_state, seed_worker
-
-if TYPE_CHECKING:
-    from arignote.trainer.loop import Trainer
+from arignote.trainer.task import Task
 
 
 class Saver:
-    """Saves a trainer's state, and brings it back.
+    """Saves all of a run's state, and brings it back.
 
     Args:
         resume: go on from the newest sound checkpoint of the run's folder.
     """
 
-    def __init__(self, store: CheckpointStore, *, keep_best: bool, resume: bool) -> None:
+    def __init__(
+        self,
+        store: CheckpointStore,
+        settings: Settings,
+        task: Task,
+        rule: Rule,
+        recorder: Recorder,
+        journal: Journal,
+        *,
+        resume: bool,
+    ) -> None:
         self.store = store
-        self.keep_best = keep_best
+        self.settings = settings
+        self.task = task
+        self.rule = rule
+        self.recorder = recorder
+        self.journal = journal
         self.saved_at = -1
         self._resume = resume
 
-    def save(self, trainer: Trainer) -> None:
+    def save(self, position: Position) -> None:
         """Save; collective. A failure is a loud warning, and training goes on."""
         begun = time.perf_counter()
-        step = trainer.position.steps
-        replica, rule = trainer.task.replica, trainer.rule
+        step = position.steps
+        replica, rule = self.task.replica, self.rule
         common: dict[str, Any] = {
-            "position": asdict(trainer.position),
-            "model": trainer.settings.run.model,
-            "workers": trainer.world.size,
-            "batch_size": trainer.settings.train.batch_size,
+            "position": asdict(position),
+            "model": self.settings.run.model,
+            "workers": self.store.world.size,
+            "batch_size": self.settings.train.batch_size,
         }
         own: dict[str, Any] = {
             "random": random_state(),
-            "recorder": trainer.recorder.state_dict(),
+            "recorder": self.recorder.state_dict(),
             "buffers": list(replica.buffers),
             "rule": rule.state_dict(),
         }
@@ -55,9 +72,9 @@ class Saver:
         if problem is None:
             self.saved_at = step
             seconds = time.perf_counter() - begun
-            trainer.journal.event("checkpoint", step=step, seconds=seconds)
+            self.journal.event("checkpoint", step=step, seconds=seconds)
         else:
-            trainer.journal.warn(
+            self.journal.warn(
                 f"checkpoint of step {step} NOT SAVED ({problem}): training goes on, older "
                 "checkpoints are untouched; make room"
             )
@@ -68,11 +85,16 @@ class Saver:
         if math.isnan(value):
             value = validation.get("loss", math.nan)
         first = self.store.world.rank == 0
-        if first and self.keep_best and self.saved_at == step and value < self.store.best()[1]:
+        if (
+            first
+            and self.settings.checkpoint.keep_best
+            and self.saved_at == step
+            and value < self.store.best()[1]
+        ):
             self.store.note_best(step, value)
 
-    def resume(self, trainer: Trainer) -> dict[str, Any] | None:
-        """Load the newest sound checkpoint into `trainer`; its position, None without one.
+    def resume(self) -> Position | None:
+        """Load the newest sound checkpoint; its position, or None if not asked to resume.
 
         Raises:
             CheckpointError: there is none to resume from, or it is another model's.
@@ -86,19 +108,16 @@ class Saver:
                 + (f": {'; '.join(problems)}" if problems else ": the run never saved one")
             )
         for problem in problems:
-            trainer.journal.warn(f"{problem}; using an older one")
+            self.journal.warn(f"{problem}; using an older one")
         common = self.store.load(name, COMMON)
-        self._load_weights(trainer, self.store.load(name, WEIGHTS), common, name)
-        changes = self._load_own(trainer, common, name)
+        self._load_weights(self.store.load(name, WEIGHTS), common, name)
+        changes = self._load_own(common, name)
         self.saved_at = int(common["position"]["steps"])
-        trainer.journal.event("resume", checkpoint=name, step=self.saved_at, changes=changes)
-        position: dict[str, Any] = common["position"]
-        return position
+        self.journal.event("resume", checkpoint=name, step=self.saved_at, changes=changes)
+        return Position(**common["position"])
 
-    def _load_weights(
-        self, trainer: Trainer, weights: dict[str, torch.Tensor], common: Any, name: str
-    ) -> None:
-        replica = trainer.task.replica
+    def _load_weights(self, weights: dict[str, torch.Tensor], common: Any, name: str) -> None:
+        replica = self.task.replica
         ours = {key: tuple(tensor.shape) for key, tensor in replica.named_tensors().items()}
         theirs = {key: tuple(tensor.shape) for key, tensor in weights.items()}
         for key in sorted(ours.keys() | theirs.keys()):
@@ -110,12 +129,12 @@ class Saver:
         replica.load_named_tensors(weights)
         replica.publish_parameters()
 
-    def _load_own(self, trainer: Trainer, common: Any, name: str) -> list[str]:
+    def _load_own(self, common: Any, name: str) -> list[str]:
         """Load this worker's part; what is not as it was, in words."""
-        world, replica, rule = trainer.world, trainer.task.replica, trainer.rule
+        world, replica = self.store.world, self.task.replica
         before = int(common["workers"])
         same = before == world.size
-        if not same and not trainer.task.can_change_workers and common["position"]["consumed"]:
+        if not same and not self.task.can_change_workers and common["position"]["consumed"]:
             raise CheckpointError(
                 f"checkpoint {name} is of {before} workers in the middle of an epoch, and this "
                 f"model shares out its data itself: resume with -n {before}"
@@ -123,27 +142,27 @@ class Saver:
         own = self.store.load(name, worker_file(world.rank % before))
         local = "optimizer" in own
         replica.load_optimizer_state(own["optimizer"] if local else common["optimizer"])
-        trainer.recorder.load_state_dict(own["recorder"])
-        rule.load_state_dict(own["rule"])
+        self.recorder.load_state_dict(own["recorder"])
+        self.rule.load_state_dict(own["rule"])
         if same:
             for vector, saved in zip(replica.buffers, own["buffers"], strict=True):
                 vector.copy_(saved)
             load_random_state(own["random"])
         else:
-            seed_worker(trainer.settings.run.seed + int(common["position"]["steps"]), world.rank)
-        return _changes(trainer, common, local_optimizer=local)
+            seed_worker(self.settings.run.seed + int(common["position"]["steps"]), world.rank)
+        return self._changes(common, local_optimizer=local)
 
-
-def _changes(trainer: Trainer, common: Any, *, local_optimizer: bool) -> list[str]:
-    before, now = int(common["workers"]), trainer.world.size
-    changes = []
-    if before != now:
-        changes.append(f"{now} workers instead of {before}")
-    old, new = before * int(common["batch_size"]), now * trainer.settings.train.batch_size
-    if old != new:
-        changes.append(f"global batch {new} instead of {old}, and the learning rate with it")
-    if before != now:
-        changes.append("the workers' random streams are new; the epoch's other samples follow")
-        if local_optimizer:
-            changes.append("new workers take over the optimizer state of an old one")
-    return changes
+    def _changes(self, common: Any, *, local_optimizer: bool) -> list[str]:
+        """What a resumed run does differently, in words."""
+        before, now = int(common["workers"]), self.store.world.size
+        changes = []
+        if before != now:
+            changes.append(f"{now} workers instead of {before}")
+        old, new = before * int(common["batch_size"]), now * self.settings.train.batch_size
+        if old != new:
+            changes.append(f"global batch {new} instead of {old}, and the learning rate with it")
+        if before != now:
+            changes.append("the workers' random streams are new; the epoch's other samples follow")
+            if local_optimizer:
+                changes.append("new workers take over the optimizer state of an old one")
+        return changes
