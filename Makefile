@@ -9,10 +9,11 @@ READY  := $(VENV)/.ready
 setup: $(READY)
 
 $(READY): pyproject.toml constraints.txt
+	@echo "setting up $(VENV) (about a minute)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	@# A second MPI, beside the first, so that the tests can run under both.
-	$(BIN)/python -m pip install --quiet --no-deps --constraint constraints.txt --prefix $(CURDIR)/$(VENV)/mpich mpich
+	@$(BIN)/python -m pip install --quiet --no-deps --constraint constraints.txt --prefix $(CURDIR)/$(VENV)/mpich mpich
 	@touch $(READY)
 
 train: setup

@@ -29,4 +29,4 @@ for _ in range(10):
 
 if replica.rank == 0:
     accuracy = (model(inputs).argmax(1) == targets).float().mean()
-    print(f"{replica.size} workers: accuracy {accuracy:.4f}, loss of the last batch {loss:.4f}")
+    print(f"n = {replica.size}: accuracy {accuracy:.4f}, loss of the last batch {loss:.4f}")

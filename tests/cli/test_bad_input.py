@@ -53,7 +53,7 @@ MISTAKES = [
     ("train digits-mpl", r"unknown model 'digits-mpl': did you mean 'digits-mlp'\?"),
     ("train net.py", r"model 'net\.py' names no class: write net\.py:Class"),
     ("train none.py:Net", r"no file '.*none\.py' for the model"),
-    ("train net.py:Nett", r"unknown class in .*net\.py 'Nett': did you mean 'Net'\?"),
+    ("train net.py:Nett", r"net\.py: unknown class 'Nett': did you mean 'Net'\?"),
     ("train no_such_package.x:Net", r"no module 'no_such_package\.x' for the model"),
     ("train broken.py:Net", r"broken\.py is not valid Python"),
     ("train computed.py:Net", r"Net\.defaults must be a plain dictionary"),

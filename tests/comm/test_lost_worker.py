@@ -27,7 +27,9 @@ def test_missing_worker_is_named(mpi_cli: Any, how: str, size: int) -> None:
 def test_worker_stopped_inside_an_exchange(mpi_cli: Any) -> None:
     ended = mpi_cli("run", "-n", "2", PROGRAM, "stopped-in-sum", code=1, timeout=40)
     (line,) = ended.err.strip().splitlines()
-    assert "the exchange of step 17 did not finish within 3 s though all workers had come" in line
+    assert line.startswith("arignote: error: worker 1 (host ")
+    assert "did not finish the exchange of step 17 within 3 s though all workers had" in line
+    assert line.endswith("(here: 0)")
 
 
 def test_uncaught_error_is_told_once_with_rank_host_and_traceback(mpi_cli: Any) -> None:

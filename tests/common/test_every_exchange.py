@@ -30,7 +30,10 @@ def test_weighted_mean(name: str, workers: int) -> None:
             for _ in range(2):
                 vector = base + world.rank
                 sent = exchange.mean_(vector, share=(world.rank + 1) / total, what="a test")
-                assert torch.allclose(vector, base + shift, rtol=1e-6, atol=1e-5)
+                if exchange.codec.lossless:
+                    assert torch.allclose(vector, base + shift, rtol=1e-6, atol=1e-5)
+                # A lossy codec has its error bound in a test of its own.
+                assert vector.shape == base.shape
                 assert (sent == 0) == (workers == 1 or elements == 0)
 
     run_threads(thread_worlds(workers), work)

@@ -91,6 +91,22 @@ def test_quadratic_reaches_its_optimum(variant: str, workers: int) -> None:
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
+def test_workers_agree_on_what_none_of_them_would_find_alone(variant: str) -> None:
+    # Each worker's own optimum is x = 10 * rank; the optimum of all is their mean.
+    def work(world: Any) -> float:
+        rule, replica = make(variant, world)
+        rule.start(replica)
+        for _ in range(300):
+            replica.zero_grad()
+            replica.gradients[0].copy_(0.5 * (replica.parameters[0] - 10.0 * world.rank))
+            rule.step(replica, Bring(samples=1))
+        with rule.consensus(replica):
+            return float(replica.parameters[0].mean())
+
+    assert run_threads(thread_worlds(3), work) == pytest.approx([10.0] * 3, abs=1e-3)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
 def test_start_gives_everyone_the_weights_of_rank_0(variant: str) -> None:
     def work(world: Any) -> torch.Tensor:
         rule, replica = make(variant, world)

@@ -118,8 +118,8 @@ def test_load_imports_a_module(folder):
         ("digits-mpl", r"unknown model 'digits-mpl': did you mean 'digits-mlp'\? known: "),
         ("missing.py:Net", r"no file '.*missing\.py' for the model: check the path before ':'"),
         ("net.py", r"model 'net\.py' names no class: write net\.py:Class"),
-        ("net.py:Nett", r"unknown class in .*net\.py 'Nett': did you mean 'Net'\? known: Bare, "),
-        ("net.py:", r"unknown class in .*net\.py '': known: Bare, Base, "),
+        ("net.py:Nett", r"net\.py: unknown class 'Nett': did you mean 'Net'\? known: Bare, "),
+        ("net.py:", r"net\.py: unknown class '': known: Bare, Base, "),
         ("nowhere_at_all:Net", r"no module 'nowhere_at_all' for the model: 'nowhere_at_all' is "),
         (
             "json.nowhere:Net",

@@ -225,3 +225,8 @@ def test_cards_of_another_maker_are_not_counted(gpus):
 def test_other_hosts_may_have_other_cards(gpus):
     gpus(0)
     assert place(Launch(workers=1, hosts=["a:1"], devices=["cuda:3"])).workers == 1
+
+
+def test_more_workers_than_memory():
+    with pytest.raises(UserError, match=r"60000 workers on one host need at least 12000 GiB, but"):
+        place(Launch(workers=60000))

@@ -58,7 +58,7 @@ def test_wait_before_init():
         (["cpu"], "none.py", "Net", {}, r"no file '.*none\.py' for the model"),
         (["cpu"], "no_such_module", "Net", {}, r"no module 'no_such_module' for the model"),
         (["cpu"], "", "Net", {}, r"a model needs a file and a class: got modelfile=''"),
-        (["cpu"], "{net}", "Nett", {}, r"unknown class in .*net\.py 'Nett': did you mean 'Net'"),
+        (["cpu"], "{net}", "Nett", {}, r"net\.py: unknown class 'Nett': did you mean 'Net'"),
         (["gpu0"], "{net}", "Net", {}, r"got device 'gpu0'"),
         (["a:cpu0", "cpu0"], "{net}", "Net", {}, r"2 workers but only 1 slots on 1 hosts"),
         (

@@ -181,7 +181,13 @@ def test_a_good_end(tmp_path, capsys):
     assert capsys.readouterr() == ("", "")
 
 
+def save(folder):
+    """As if a checkpoint had been written."""
+    (folder / "checkpoints/step-00000007").mkdir(parents=True)
+
+
 def test_a_stop_that_saved(tmp_path, capsys):
+    save(tmp_path)
     write_summary(tmp_path, "stopped")
     assert conclude(Outcome(0, asked_to_stop=signal.SIGINT), tmp_path, Launch()) == 130
     assert capsys.readouterr().err == (
@@ -194,11 +200,15 @@ def test_a_stop_that_did_not(tmp_path, capsys):
     report = Report(rank=0, host="a", exit_code=1, message="lost", expected=True)
     outcome = Outcome(-15, asked_to_stop=signal.SIGTERM, report=report)
     assert conclude(outcome, tmp_path, Launch()) == 143
-    assert "stopped by SIGTERM, the last save stands; go on with" in capsys.readouterr().err
+    assert "stopped by SIGTERM; nothing was saved yet: start again" in capsys.readouterr().err
+    save(tmp_path)
+    assert conclude(outcome, tmp_path, Launch()) == 143
+    assert "stopped by SIGTERM; go on with: arignote train --resume" in capsys.readouterr().err
 
 
 def test_workers_that_were_told_by_somebody_else(tmp_path, capsys):
     write_summary(tmp_path, "stopped")
+    save(tmp_path)
     assert conclude(Outcome(0), tmp_path, Launch()) == 143
     assert "arignote: the workers were told to stop; go on with: " in capsys.readouterr().err
 
@@ -233,13 +243,15 @@ def test_workers_that_did_not_meet(tmp_path):
     message = failed(outcome, tmp_path, Launch(workers=3, start_timeout_seconds=2.5))
     assert message.startswith(
         "not all 3 workers came to the first meeting within 2.5 s (launch.start_timeout_seconds): "
-        "run `arignote doctor`"
+        "run `arignote doctor`, and look at this machine's load"
     )
+    message = failed(outcome, tmp_path, Launch(workers=3, hosts=["a:3"]))
+    assert message.endswith("look whether every host can be reached")
 
 
 def test_a_launcher_that_failed(tmp_path):
     assert failed(Outcome(213), tmp_path) == (
-        f"the launcher ended with code 213; resume: arignote train --resume {tmp_path}"
+        "the launcher ended with code 213; nothing was saved yet: start again"
     )
 
 
@@ -260,13 +272,14 @@ PEERS = [{"rank": 0, "host": "a", "pid": 70}, {"rank": 1, "host": "b", "pid": 71
     ],
 )
 def test_a_worker_that_was_killed(tmp_path, peers, death, who):
+    save(tmp_path)
     if peers is not None:
         log = EventLog(tmp_path)
         log.write("start", peers=[{"rank": 5, "host": "old", "pid": 71}])
         log.write("start", peers=peers)
         log.close()
     assert failed(Outcome(137, death=death), tmp_path) == (
-        f"{who}; all others were ended; resume: arignote train --resume {tmp_path}"
+        f"{who}; all others were ended; go on with: arignote train --resume {tmp_path}"
     )
 
 

@@ -40,7 +40,7 @@ def test_example_script(cli: Any) -> None:
     accuracies = []
     for workers in ("1", "2"):
         out = cli("run", "-n", workers, str(script)).out
-        match = re.search(rf"{workers} workers: accuracy (\S+),", out)
+        match = re.search(rf"n = {workers}: accuracy (\S+),", out)
         assert match, out
         accuracies.append(float(match.group(1)))
     assert min(accuracies) > 0.97

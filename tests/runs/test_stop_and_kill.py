@@ -87,7 +87,7 @@ def test_killed_worker_ends_the_run_and_is_named(
     lines = err.strip().splitlines()
     wanted = f"worker {victim} (host {peer['host']}, pid {peer['pid']}) was killed by SIGKILL"
     assert wanted in lines[-1]
-    assert "resume: arignote train --resume run" in lines[-1]
+    assert "go on with: arignote train --resume run" in lines[-1]
     mpi_cli("train", "--resume", "run", "--steps", "45")
 
 
@@ -112,7 +112,8 @@ def test_stopped_worker_is_named_and_the_run_ends(
     err = finish(process, 25)
     assert process.returncode == 1
     assert worker_processes() == []
-    assert f"worker 1 (host {peer['host']}, pid {peer['pid']}) did not come to step" in err
+    # Wherever it was stopped: before the step or within its exchange.
+    assert f"worker 1 (host {peer['host']}, pid {peer['pid']}) did not " in err
 
 
 def test_nothing_outlives_a_killed_launcher(
@@ -139,5 +140,5 @@ def test_second_signal_ends_at_once(
     process.send_signal(signal.SIGINT)
     err = finish(process, 6)
     assert process.returncode == 130
-    assert "stopped by SIGINT, " in err
+    assert "stopped by SIGINT" in err
     assert worker_processes() == []

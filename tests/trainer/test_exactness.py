@@ -98,6 +98,33 @@ def test_resume_with_another_number_of_workers(train: Any) -> None:
     (event,) = [e for e in resumed.events if e["event"] == "resume"]
     assert "2 workers instead of 3" in event["changes"]
     assert "global batch 32 instead of 48, and the learning rate with it" in event["changes"]
+    # Two epochs of 203 samples, counted once each, and the loss of the first epoch over all.
+    assert resumed.summary["samples"] == 406
+    elements = resumed.summary["parameters"]
+    assert resumed.summary["wire_bytes"] == elements * 4 * (2 * 3 * 4 // 3 + 11 * 2)
+    settings |= {"schedule.scaling": "none"}
+    again = train(1, settings | {"train.epochs": 3}, folder="run", resume=True)
+    assert again.summary["samples"] == 3 * 203
+    changes = [e for e in again.events if e["event"] == "resume"][-1]["changes"]
+    assert "global batch 16 instead of 32" in changes
+
+
+def test_resuming_a_finished_run_changes_nothing(train: Any) -> None:
+    first = train(2, SMALL, folder="run")
+    again = train(2, SMALL, folder="run", resume=True)
+    del first.summary["library"], again.summary["library"]
+    assert again.summary == first.summary
+    fewer = train(1, SMALL, folder="run", resume=True)
+    for key in ("samples", "steps", "wire_bytes", "metrics", "weights_sha256", "status"):
+        assert fewer.summary[key] == first.summary[key]
+
+
+def test_validation_that_the_last_checkpoint_came_before(train: Any) -> None:
+    settings = SMALL | {"train.steps": 4, "checkpoint.every_steps": 4}
+    first = train(2, settings, folder="run")
+    assert (
+        train(2, settings, folder="run", resume=True).summary["metrics"] == first.summary["metrics"]
+    )
 
 
 def test_batch_norm_synchronised_equals_one_worker(

@@ -39,6 +39,7 @@ def test_fp16_scaling_is_saved_and_resumed(train: Any) -> None:
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+@pytest.mark.compiles
 @pytest.mark.filterwarnings("ignore")
 def test_compiled_equals_eager(train: Any, relative_difference: Any) -> None:
     eager = train(1, SMALL, folder="eager")

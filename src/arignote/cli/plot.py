@@ -10,7 +10,10 @@ import click
 @click.command()
 @click.argument("runs", nargs=-1)
 @click.option(
-    "-o", "--output", metavar="FILE", help="A .png, .svg or .pdf.  [default: RUN/plot.png]"
+    "-o",
+    "--output",
+    metavar="FILE",
+    help="A .png, .svg or .pdf.  [default: RUN/plot.png; of several runs ./plot.png]",
 )
 def plot(runs: tuple[str, ...], output: str | None) -> None:
     """Draw loss, accuracy and phases of runs (default: the newest in runs/) into one picture."""
@@ -18,6 +21,7 @@ def plot(runs: tuple[str, ...], output: str | None) -> None:
     from arignote.recorder.plots import plot_runs
 
     folders = [Path(run) for run in runs] or [newest_run()]
-    target = Path(output) if output else folders[0] / "plot.png"
+    beside = folders[0] / "plot.png" if len(folders) == 1 else Path("plot.png")
+    target = Path(output) if output else beside
     plot_runs(folders, target)
     click.echo(f"plot {target}")

@@ -124,21 +124,30 @@ class MPIWorld(World):
                 self._name_missing(what)
             time.sleep(0 if waited < _YIELD_SECONDS else _NAP_SECONDS)
 
-    def _name_missing(self, what: str) -> NoReturn:
+    def _missing(self) -> tuple[str, str]:
+        """(who is not there, who is), as far as those who wait can find out."""
         present = {self.rank, *self._book.ask()}
         missing = [str(peer) for peer in self.peers if peer.rank not in present]
-        here = ", ".join(str(rank) for rank in sorted(present))
-        names = ", ".join(missing) or "nobody is missing, but a message is: the workers"
+        return ", ".join(missing), ", ".join(str(rank) for rank in sorted(present))
+
+    def _name_missing(self, what: str) -> NoReturn:
+        missing, here = self._missing()
+        names = missing or "nobody is missing, but a message is: the workers"
         raise LostWorkerError(
             f"{names} did not come to {what} within {self.timeout_seconds:g} s "
             f"(here: {here}); look at that worker, or raise train.timeout_seconds"
         )
 
     def _on_expiry(self, what: str) -> None:
+        """From the watchdog's thread: all had come, so all that live ask and answer now."""
+        names, here = "a worker, or the network,", "unknown"
+        if self._mpi.Query_thread() == self._mpi.THREAD_MULTIPLE and hasattr(self, "_book"):
+            missing, here = self._missing()
+            names = missing or names
         failure.leave(
             LostWorkerError(
-                f"{what} did not finish within {self.timeout_seconds:g} s though all workers "
-                "had come to it: one was stopped in it, or its network failed"
+                f"{names} did not finish {what} within {self.timeout_seconds:g} s though all "
+                f"workers had come to it (here: {here})"
             ),
             getattr(self, "rank", 0),
         )

@@ -108,7 +108,7 @@ def _read(path: Path, class_name: str, module: str) -> ModelSource:
         for alias in node.names
     }
     if class_name not in classes and class_name not in imported:
-        raise UserError(unknown(f"class in {path}", class_name, classes or imported))
+        raise UserError(f"{path}: {unknown('class', class_name, classes or imported)}")
     return ModelSource(path, class_name, module, _defaults(class_name, classes, path))
 
 

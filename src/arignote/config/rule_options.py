@@ -40,12 +40,13 @@ def parse_rule(text: str) -> tuple[str, RuleOptions]:
     """
     spec = parse_spec(text)
     RULES.entry(spec.name)
+    model = OPTIONS[spec.name]
     if spec.arguments:
         raise UserError(
             f"rule {spec.name}: got {spec.arguments[0]!r}, expected key=value; "
-            f"keys: {', '.join(OPTIONS[spec.name].model_fields)}"
+            f"keys: {', '.join(model.model_fields)}"
         )
-    options: RuleOptions = parse_options(OPTIONS[spec.name], spec, f"rule {spec.name}")
+    options: RuleOptions = parse_options(model, spec, f"rule {spec.name}")
     return spec.name, options
 
 

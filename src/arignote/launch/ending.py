@@ -20,27 +20,35 @@ def conclude(outcome: Outcome, run_folder: Path, settings: Launch) -> int:
     if outcome.report is not None and not outcome.asked_to_stop:
         raise_report(outcome)
     summary = read_summary(run_folder)
-    resume = f"arignote train --resume {run_folder}"
+    resume = _resume_hint(run_folder)
     if outcome.asked_to_stop:
         saved = summary is not None and summary.status == "stopped"
         name = signal.Signals(outcome.asked_to_stop).name
-        what = f"saved at step {summary.steps}" if saved and summary else "the last save stands"
-        sys.stderr.write(f"arignote: stopped by {name}, {what}; go on with: {resume}\n")
+        what = f", saved at step {summary.steps}" if saved and summary else ""
+        sys.stderr.write(f"arignote: stopped by {name}{what}; {resume}\n")
         return 128 + outcome.asked_to_stop
     if outcome.overdue:
+        where = "whether every host can be reached" if settings.hosts else "at this machine's load"
         raise failed(
             f"not all {settings.workers} workers came to the first meeting within "
             f"{settings.start_timeout_seconds:g} s (launch.start_timeout_seconds): run "
-            "`arignote doctor`, and look whether every host can be reached"
+            f"`arignote doctor`, and look {where}"
         )
     if outcome.death is not None:
-        raise failed(f"{who(outcome.death, run_folder)}; all others were ended; resume: {resume}")
+        raise failed(f"{who(outcome.death, run_folder)}; all others were ended; {resume}")
     if outcome.exit_code:
-        raise failed(f"the launcher ended with code {outcome.exit_code}; resume: {resume}")
+        raise failed(f"the launcher ended with code {outcome.exit_code}; {resume}")
     if summary is not None and summary.status == "stopped":
-        sys.stderr.write(f"arignote: the workers were told to stop; go on with: {resume}\n")
+        sys.stderr.write(f"arignote: the workers were told to stop; {resume}\n")
         return 128 + signal.SIGTERM
     return 0
+
+
+def _resume_hint(run_folder: Path) -> str:
+    """What to type to go on, if anything was saved."""
+    if any((run_folder / "checkpoints").glob("step-*")):
+        return f"go on with: arignote train --resume {run_folder}"
+    return "nothing was saved yet: start again"
 
 
 def raise_report(outcome: Outcome) -> None:

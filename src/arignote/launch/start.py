@@ -22,6 +22,7 @@ from arignote.launch.placement import place
 from arignote.launch.supervise import Supervisor
 from arignote.recorder.display import Display
 from arignote.recorder.events import EVENTS_FILE, EventTail, read_events
+from arignote.recorder.summary import SUMMARY_FILE
 from arignote.registry import DATA, MODELS
 
 CONFIG_FILE = "config.toml"
@@ -144,6 +145,8 @@ def make_run_folder(run_folder: Path, settings: Settings, *, resume: bool) -> No
             refuse_begun(run_folder)
             # Left by a run that failed before its first step.
             (run_folder / EVENTS_FILE).unlink(missing_ok=True)
+        # What an earlier part of the run came to is no longer its end.
+        (run_folder / SUMMARY_FILE).unlink(missing_ok=True)
         run_folder.mkdir(parents=True, exist_ok=True)
         (run_folder / CONFIG_FILE).write_text(to_toml(settings))
     except OSError as error:

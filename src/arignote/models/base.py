@@ -1,8 +1,8 @@
 """What a model is: Theano-MPI's general contract, and the PyTorch class that most models are.
 
-`Trainable` is what the trainer's loop calls; any framework whose parameters are arrays can
-fulfil it. `Model` is what you write for PyTorch: at most four methods, each with a default;
-the trainer wraps it into a `Trainable`.
+`Model` is what you write for PyTorch: `build`, and where the defaults do not fit `loss`,
+`optimizer` and `data`. `Trainable` is what a model of any other framework fulfils, as long as
+its parameters are arrays. The trainer wraps either into a `Task`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class TrainableData(Protocol):
 
 
 class Trainable(Protocol):
-    """Theano-MPI's model contract, which the trainer's loop is written against.
+    """Theano-MPI's model contract.
 
     Constructed with one dict: `rank`, `size`, `verbose`, `seed`, `batch_size`, `n_epochs`.
     Optional methods: `compile_iter_fns()`, `reset_iter(mode)` before an epoch's training or

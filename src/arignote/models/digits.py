@@ -8,7 +8,7 @@ from arignote.models.base import Model
 
 
 class DigitsMLP(Model):
-    """64 - 128 - classes, about 9,600 parameters for ten classes."""
+    """64 - 128 - classes, 9,610 parameters for ten classes."""
 
     defaults = {
         "run.data": "digits",
@@ -35,7 +35,7 @@ class DigitsMLP(Model):
 
 
 class DigitsCNN(Model):
-    """Two convolutions and one dense layer, about 24,000 parameters."""
+    """Two convolutions and one dense layer, 21,546 parameters for ten classes."""
 
     defaults = {
         "run.data": "digits",

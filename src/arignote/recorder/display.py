@@ -91,6 +91,8 @@ class Display:
             f"{event['rule']} · {event['exchange']} · {event['library']}"
         )
         self._say(f"run folder {self._run_folder}")
+        if event["epoch"] >= event["epochs"]:
+            self._say("nothing is left to train: raise --epochs to go on")
         self._progress.update(
             self._task, description="training", total=event["epochs"], completed=event["epoch"]
         )

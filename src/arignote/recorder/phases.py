@@ -8,7 +8,7 @@ the last cut to `phase`. So the phases of a step add up to the step, whatever ha
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 PHASES = ("calc", "comm", "sync", "wait")
@@ -75,6 +75,23 @@ class Recorder:
             "wire_bytes": self.wire_bytes,
             "train_sums": dict(self._train_sums),
         }
+
+    def merge(self, states: Sequence[dict[str, Any]], rank: int) -> None:
+        """Go on from the counters of workers that were more or fewer than now.
+
+        Seconds become the mean of theirs; what is counted over all workers goes to rank 0, so
+        that sums over the workers stay what they were.
+        """
+        self.steps = int(states[0]["steps"])
+        for phase in PHASES:
+            self.seconds[phase] = sum(s["seconds"][phase] for s in states) / len(states)
+        if rank:
+            return
+        self.samples = sum(int(s["samples"]) for s in states)
+        self.wire_bytes = sum(int(s["wire_bytes"]) for s in states)
+        for state in states:
+            for name, value in state["train_sums"].items():
+                self._train_sums[name] = self._train_sums.get(name, 0.0) + value
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on counting from `state`."""

@@ -1,6 +1,7 @@
 """The replica for a loop that a user already has: `arignote.attach`.
 
     replica = arignote.attach(module, optimizer)
+    batches = replica.batches(len(data), batch_size=32)
     for epoch in range(epochs):
         for inputs, targets in DataLoader(data, batch_sampler=batches):
             optimizer.zero_grad()

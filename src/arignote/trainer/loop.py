@@ -40,7 +40,6 @@ class Trainer:
         self.saver = saver
         self.stop = stop
         self.position = Position()
-        self.validation: dict[str, float] = {}
 
     def run(self) -> None:
         """Train from where the run stands to its end, or until it is told to stop."""
@@ -53,6 +52,9 @@ class Trainer:
         self.rule.start(self.task.replica)
         self.position = self.saver.resume() or self.position
         self.journal.begin(asdict(self.position), self.task.n_epochs)
+        if self._done() and not self.position.validation:
+            # The checkpoint was saved by its step, before the validation that was due.
+            self._validate_if_wanted()
         stopped = False
         while not stopped and not self._done():
             stopped = self._epoch()
@@ -77,7 +79,7 @@ class Trainer:
             position.epoch, position.consumed = position.epoch + 1, 0
             self._end_epoch()
         elif self._done():
-            self._validate()
+            self._validate_if_wanted()
         return stopped
 
     def _step(self) -> bool:
@@ -99,18 +101,20 @@ class Trainer:
     def _end_epoch(self) -> None:
         self.journal.epoch(self.position.epoch)
         every = self.settings.train.validate_every_epochs
-        if every and (self.position.epoch % every == 0 or self._done()):
-            self._validate()
+        if (every and self.position.epoch % every == 0) or self._done():
+            self._validate_if_wanted()
         saves = self.settings.checkpoint.every_epochs
         if saves and self.position.epoch % saves == 0:
             self._save()
-            self.saver.note_best(self.position.steps, self.validation)
+            self.saver.note_best(self.position.steps, self.position.validation)
 
-    def _validate(self) -> None:
+    def _validate_if_wanted(self) -> None:
+        if not self.settings.train.validate_every_epochs:
+            return
         begun = time.perf_counter()
         with self.rule.consensus(self.task.replica):
             self.task.validate(self.recorder)
-        self.validation = self.journal.validation(time.perf_counter() - begun)
+        self.position.validation = self.journal.validation(time.perf_counter() - begun)
 
     def _save(self) -> None:
         if self.saver.saved_at != self.position.steps:
@@ -123,7 +127,7 @@ class Trainer:
             status="stopped" if stopped else "finished",
             steps=self.position.steps,
             epochs=self.position.epoch,
-            validation=self.validation,
+            validation=self.position.validation,
             weights_sha256=digest,
         )
         self.task.close()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass
@@ -15,3 +15,5 @@ class Position:
     """Of the epoch under way: its samples that all workers have used."""
     steps: int = 0
     """Steps completed since the start of the run."""
+    validation: dict[str, float] = field(default_factory=dict)
+    """What the last validation came to."""

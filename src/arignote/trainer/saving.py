@@ -142,13 +142,15 @@ class Saver:
         own = self.store.load(name, worker_file(world.rank % before))
         local = "optimizer" in own
         replica.load_optimizer_state(own["optimizer"] if local else common["optimizer"])
-        self.recorder.load_state_dict(own["recorder"])
         self.rule.load_state_dict(own["rule"])
         if same:
             for vector, saved in zip(replica.buffers, own["buffers"], strict=True):
                 vector.copy_(saved)
             load_random_state(own["random"])
+            self.recorder.load_state_dict(own["recorder"])
         else:
+            everybodys = [self.store.load(name, worker_file(rank)) for rank in range(before)]
+            self.recorder.merge([theirs["recorder"] for theirs in everybodys], world.rank)
             seed_worker(self.settings.run.seed + int(common["position"]["steps"]), world.rank)
         return self._changes(common, local_optimizer=local)
 
@@ -160,7 +162,9 @@ class Saver:
             changes.append(f"{now} workers instead of {before}")
         old, new = before * int(common["batch_size"]), now * self.settings.train.batch_size
         if old != new:
-            changes.append(f"global batch {new} instead of {old}, and the learning rate with it")
+            scaled = self.settings.schedule.scaling != "none"
+            rate = ", and the learning rate with it" if scaled else ""
+            changes.append(f"global batch {new} instead of {old}{rate}")
         if before != now:
             changes.append("the workers' random streams are new; the epoch's other samples follow")
             if local_optimizer:

@@ -1,0 +1,40 @@
+"""Every model of the zoo: its size, one step with two workers, and that it learns."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from arignote.config.model_source import find_model
+from arignote.registry import MODELS
+
+PARAMETERS = {
+    "digits-mlp": (9_610, "synthetic:1x8x8,10,train=64,validation=8"),
+    "digits-cnn": (21_546, "synthetic:1x8x8,10,train=64,validation=8"),
+    "cifar10-cnn": (358_346, "synthetic:3x32x32,10,train=64,validation=8"),
+}
+"""Parameters of each on data of its own shape."""
+
+
+def test_no_model_is_forgotten() -> None:
+    assert set(PARAMETERS) == {entry.name for entry in MODELS}
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_twenty_steps_of_two_workers_lower_the_loss(train: Any, name: str) -> None:
+    count, data = PARAMETERS[name]
+    settings = {"run.model": name, "run.data": data, "train.epochs": 20, "train.batch_size": 32}
+    result = train(2, settings | {"train.augment": "none"})
+    assert result.summary["parameters"] == count
+    assert result.summary["steps"] == 20
+    losses = [event["loss"] for event in result.events if event["event"] == "epoch"]
+    assert losses[-1] < losses[0]
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_defaults_are_settings(name: str) -> None:
+    from arignote.config.load import nest, resolve
+
+    source = find_model(name)
+    resolve([(name, nest(source.defaults, name))])
