@@ -11,13 +11,14 @@ import threading
 import pytest
 
 from arignote import failure
+from arignote.control import CONTROL_VARIABLE
 from arignote.errors import LostWorkerError, UserError
 from arignote.failure import Report, describe, read, tell
 
 
 @pytest.fixture
 def control(tmp_path, monkeypatch):
-    monkeypatch.setenv(failure.CONTROL_VARIABLE, str(tmp_path))
+    monkeypatch.setenv(CONTROL_VARIABLE, str(tmp_path))
     return tmp_path
 
 
@@ -80,9 +81,9 @@ def test_many_at_once(control):
 
 @pytest.mark.parametrize("folder", [None, "missing"])
 def test_without_a_control_folder_it_goes_to_stderr(folder, tmp_path, monkeypatch, capsys):
-    monkeypatch.delenv(failure.CONTROL_VARIABLE, raising=False)
+    monkeypatch.delenv(CONTROL_VARIABLE, raising=False)
     if folder:
-        monkeypatch.setenv(failure.CONTROL_VARIABLE, str(tmp_path / folder))
+        monkeypatch.setenv(CONTROL_VARIABLE, str(tmp_path / folder))
     tell(describe(UserError("no such thing"), 0))
     assert capsys.readouterr() == ("", "arignote: error: no such thing\n")
     assert list(tmp_path.iterdir()) == []
@@ -95,7 +96,7 @@ def test_leaving(error, code):
         "atexit.register(print, 'never')\nprint('before', end='')\n"
         f"failure.leave(errors.{error}('gone'), 0)"
     )
-    environment = {k: v for k, v in os.environ.items() if k != failure.CONTROL_VARIABLE}
+    environment = {k: v for k, v in os.environ.items() if k != CONTROL_VARIABLE}
     done = subprocess.run(
         [sys.executable, "-c", program],
         capture_output=True,
@@ -105,3 +106,10 @@ def test_leaving(error, code):
     )
     assert (done.returncode, done.stdout) == (code, "before")
     assert done.stderr == "arignote: error: gone\n"
+
+
+def test_a_message_that_is_no_valid_unicode(control):
+    tell(describe(UserError("no file 'd\udcff'"), 1))
+    report = read(control)
+    assert report is not None
+    assert report.message == "no file 'd\udcff'"

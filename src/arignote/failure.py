@@ -22,9 +22,9 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
+from arignote import control
 from arignote.errors import ArignoteError
 
-CONTROL_VARIABLE = "ARIGNOTE_CONTROL"
 FAILURE_FILE = "failure.json"
 
 
@@ -60,15 +60,16 @@ def describe(error: BaseException, rank: int) -> Report:
 
 def tell(report: Report) -> None:
     """Write `report` where the launcher looks; to stderr where there is no launcher to see it."""
-    folder = os.environ.get(CONTROL_VARIABLE)
-    if folder is None or not Path(folder).is_dir():
+    folder = control.folder()
+    if folder is None:
         sys.stderr.write(report.text() + "\n")
         return
-    own = Path(folder, f"failure-{report.rank}.tmp")
+    own = folder / f"failure-{report.rank}.tmp"
     try:
-        own.write_text(report.model_dump_json())
+        # Escaped as JSON can: a message may hold a file name that is no valid Unicode.
+        own.write_text(json.dumps(report.model_dump()))
         # A hard link is claimed by exactly one, and its content is whole from the start.
-        os.link(own, Path(folder, FAILURE_FILE))
+        os.link(own, folder / FAILURE_FILE)
     except FileExistsError:
         return
     except OSError:

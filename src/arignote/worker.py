@@ -31,6 +31,7 @@ from arignote.trainer.contract_task import ContractTask, check_contract, model_c
 from arignote.trainer.journal import Journal
 from arignote.trainer.loop import Trainer
 from arignote.trainer.saving import Saver
+from arignote.trainer.seeds import seed_build
 from arignote.trainer.stopping import StopFlag
 from arignote.trainer.task import Task
 from arignote.trainer.torch_task import TorchTask
@@ -110,6 +111,7 @@ def build_task(settings: Settings, world: World, exchange: Exchange) -> Task:
     if isinstance(model_class, type) and issubclass(model_class, Model):
         device = pick_device(settings.launch.devices, world.rank)
         return TorchTask(model_class(), settings, world, exchange.route, device)
+    seed_build(settings.run.seed)
     model = model_class(model_config(settings, world))
     check_contract(model, settings.run.model)
     return ContractTask(model, settings, world, exchange.route)

@@ -130,7 +130,7 @@ MISTAKES = [
     # the run folder
     (f"{TRAIN} --out old --dry-run", r"old holds a run already: choose another --out, or go on"),
     (f"{TRAIN} --out old", r"old holds a run already: choose another --out, or go on with --res"),
-    (f"{TRAIN} --out file", r"run folder file cannot be written: Not a directory"),
+    (f"{TRAIN} --out file", r"run folder file cannot be written: File exists"),
     (f"{TRAIN} --out file/run", r"run folder file/run cannot be written: Not a directory"),
     ("train --resume empty", r"empty is no run: it has no config\.toml"),
     ("train --resume none", r"none is no run: it has no config\.toml"),

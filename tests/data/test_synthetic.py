@@ -65,3 +65,9 @@ def test_bad_options():
         open_data("synthetic:3x4x4,10,trian=5", "none")
     with pytest.raises(UserError, match="train: got '0', input should be greater than or equal"):
         open_data("synthetic:3x4x4,10,train=0", "none")
+
+
+@pytest.mark.parametrize("text", ["synthetic:9999x9999x9,10", "synthetic:1x8x8,300000000"])
+def test_too_large(text: str) -> None:
+    with pytest.raises(UserError, match=r"expected at most 33554432 values an image and 1000000 c"):
+        open_data(text, augment="none")

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from arignote.errors import UserError
+from arignote.errors import CheckpointError, UserError
 from arignote.frameworks.torch_replica import TorchReplica
 
 
@@ -176,3 +176,44 @@ def test_sparse_gradient() -> None:
         UserError, match=r"shape \(10, 3\) is sparse: build its layer with sparse=F"
     ):
         replica.collect_gradients()
+
+
+def test_complex_parameters() -> None:
+    module = nn.Linear(2, 2, dtype=torch.complex64)
+    with pytest.raises(UserError, match=r"a parameter is torch\.complex64: expected a real fl"):
+        replica_of(module)
+
+
+@pytest.mark.filterwarnings("ignore:Lazy modules")
+def test_lazy_layers() -> None:
+    module = nn.Sequential(nn.Linear(2, 2), nn.LazyLinear(2))
+    with pytest.raises(UserError, match="a layer is lazy and has no weights yet: run one batch"):
+        replica_of(module)
+
+
+def test_lbfgs() -> None:
+    module = nn.Linear(2, 2)
+    optimizer = torch.optim.LBFGS(module.parameters())
+    with pytest.raises(UserError, match="LBFGS evaluates the loss many times a step: use another"):
+        TorchReplica(module, optimizer, allocate=plain)
+
+
+def test_optimizer_state_of_another_kind_or_shape() -> None:
+    module = Tied()
+    state = replica_of(module).optimizer_state()
+    adam = TorchReplica(module, torch.optim.Adam(module.parameters()), allocate=plain)
+    message = r"the checkpoint's optimizer is SGD over \[\d\] parameters, this one Adam over"
+    with pytest.raises(CheckpointError, match=message):
+        adam.load_optimizer_state(state)
+    with pytest.raises(CheckpointError, match=r"SGD over \[\d\] param.* one SGD over \[2\]"):
+        replica_of(nn.Linear(2, 2)).load_optimizer_state(state)
+
+
+def test_settings_of_the_optimizer_are_those_of_now() -> None:
+    module = nn.Linear(2, 2)
+    state = replica_of(module).optimizer_state()
+    optimizer = torch.optim.SGD(module.parameters(), lr=0.5, momentum=0.1, weight_decay=0.2)
+    replica = TorchReplica(module, optimizer, allocate=plain)
+    replica.load_optimizer_state(state)
+    group = replica.optimizer.param_groups[0]
+    assert (group["lr"], group["momentum"], group["weight_decay"]) == (0.5, 0.1, 0.2)

@@ -174,8 +174,36 @@ def write_summary(folder, status):
     (folder / SUMMARY_FILE).write_text(summary.model_dump_json())
 
 
+def test_workers_that_just_left(tmp_path):
+    message = failed(Outcome(0), tmp_path)
+    assert message.startswith("the workers left before the run was finished, without an error;")
+
+
+def test_what_stayed_after_the_end(tmp_path, capsys):
+    write_summary(tmp_path, "finished")
+    assert conclude(Outcome(-15), tmp_path, Launch()) == 0
+    assert "the run is finished; what its workers left was ended" in capsys.readouterr().err
+
+
+def test_an_error_while_stopping_is_told(tmp_path):
+    report = Report(rank=1, host="a", exit_code=1, message="Traceback ...\nX", expected=False)
+    with pytest.raises(WorkerError, match="X"):
+        conclude(Outcome(1, asked_to_stop=signal.SIGTERM, report=report), tmp_path, Launch())
+
+
+def test_one_launcher_at_a_time(tmp_path):
+    message = r"is in use: another arignote is running it just now"
+    with (
+        start.only_launcher(tmp_path),
+        pytest.raises(UserError, match=message),
+        start.only_launcher(tmp_path),
+    ):
+        pass
+    with start.only_launcher(tmp_path):
+        pass
+
+
 def test_a_good_end(tmp_path, capsys):
-    assert conclude(Outcome(0), tmp_path, Launch()) == 0
     write_summary(tmp_path, "finished")
     assert conclude(Outcome(0), tmp_path, Launch()) == 0
     assert capsys.readouterr() == ("", "")

@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from arignote import failure
+from arignote import control
 from arignote.launch.environment import describe_environment, own_environment
 from arignote.launch.flavours.base import Death
 from arignote.launch.flavours.direct import Direct
@@ -38,7 +38,7 @@ def screen():
 
 
 def run(screen, code, *arguments, **given):
-    options = {"graceful": False, "grace_seconds": 5.0} | given
+    options = {"graceful": False, "grace_seconds": 5.0, "started": lambda: True} | given
     supervisor = Supervisor(Direct(), screen, **options)
     return supervisor.run([sys.executable, "-c", code, *map(str, arguments)], dict(os.environ))
 
@@ -93,8 +93,8 @@ def test_a_child_has_no_stdin_and_knows_the_control_folder(screen):
     run(
         screen,
         "import os, sys\n"
-        f"print(repr(sys.stdin.read()), os.path.isdir(os.environ['{failure.CONTROL_VARIABLE}']))\n"
-        f"print(os.environ['{failure.CONTROL_VARIABLE}'])",
+        f"print(repr(sys.stdin.read()), os.path.isdir(os.environ['{control.CONTROL_VARIABLE}']))\n"
+        f"print(os.environ['{control.CONTROL_VARIABLE}'])",
     )
     assert screen.out[0] == "'' True"
     assert not Path(screen.out[1]).exists()
@@ -217,6 +217,7 @@ def test_workers_that_never_meet(screen):
     outcome = run(
         screen,
         "import time; time.sleep(120)",
+        graceful=True,
         start_timeout_seconds=0.2,
         started=lambda: False,
     )
@@ -232,7 +233,11 @@ def test_once_met_there_is_no_start_timeout(screen):
         return len(calls) == 1
 
     outcome = run(
-        screen, "import time; time.sleep(0.5)", start_timeout_seconds=0.2, started=started
+        screen,
+        "import time; time.sleep(0.5)",
+        graceful=True,
+        start_timeout_seconds=0.2,
+        started=started,
     )
     assert not outcome.overdue
     assert outcome.exit_code == 0
@@ -285,8 +290,30 @@ def test_what_other_hosts_are_told():
 
 
 def test_a_nested_launch_has_its_own_control_folder(monkeypatch):
-    monkeypatch.setenv(failure.CONTROL_VARIABLE, "/x")
+    monkeypatch.setenv(control.CONTROL_VARIABLE, "/x")
     monkeypatch.setenv("OTHER", "1")
     environment = own_environment()
-    assert failure.CONTROL_VARIABLE not in environment
+    assert control.CONTROL_VARIABLE not in environment
     assert environment["OTHER"] == "1"
+
+
+def test_a_script_is_given_time_from_when_a_worker_joins(screen):
+    text = (
+        "import time; from arignote import control; control.mark(control.JOINING); time.sleep(60)"
+    )
+    outcome = run(screen, text, start_timeout_seconds=0.3, started=lambda: False)
+    assert outcome.overdue
+    text = "import time; time.sleep(0.6)"
+    assert not run(screen, text, start_timeout_seconds=0.1, started=lambda: False).overdue
+    text = (
+        "import time; from arignote import control\n"
+        "control.mark(control.JOINING); control.mark(control.MET); time.sleep(0.6)"
+    )
+    assert not run(screen, text, start_timeout_seconds=0.1, started=lambda: False).overdue
+
+
+def test_what_stays_after_the_end_is_ended(screen, monkeypatch):
+    monkeypatch.setattr("arignote.launch.supervise._AFTER_END_SECONDS", 0.2)
+    outcome = run(screen, "import time; time.sleep(60)", ended=lambda: True)
+    assert outcome.exit_code
+    assert outcome.report is None

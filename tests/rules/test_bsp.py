@@ -132,3 +132,16 @@ def test_model_without_gradients_needs_the_weights_scheme() -> None:
     _, options = parse_rule("bsp")
     with pytest.raises(UserError, match=r"shows no gradients.*use --rule bsp:scheme=weights"):
         BSP(options, world, exchange, Recorder()).start(replica)
+
+
+def test_weights_need_not_be_whole_numbers() -> None:
+    def work(world: Any) -> float:
+        module = nn.Linear(1, 1, bias=False)
+        nn.init.zeros_(module.weight)
+        rule, replica = make("gradient", world, module)
+        rule.start(replica)
+        replica.gradients[0].fill_(1.0)
+        rule.step(replica, Bring(samples=[0.3, 0.9][world.rank]))
+        return float(module.weight.detach())
+
+    assert run_threads(thread_worlds(2), work) == pytest.approx([-RATE, -RATE])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -93,7 +95,8 @@ def test_python_interface_of_theano_mpi(cli: Any, summary_of: Any) -> None:
         "          modelclass='DigitsMLP', out='run', settings={'train.epochs': 2})\n"
         "rule.wait()\n"
     )
-    cli("run", "start.py")
+    command = [sys.executable, "start.py"]
+    subprocess.run(command, cwd=cli.folder, env=cli.environment, check=True, timeout=60)
     assert summary_of(cli.folder / "run")["workers"] == 2
 
 

@@ -145,3 +145,41 @@ def test_disk_that_is_really_full(
         assert [e["step"] for e in resumed.events if e["event"] == "resume"] == [4]
     finally:
         subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def test_newer_damaged_ones_do_not_push_out_the_sound_ones(train: Any, tmp_path: Path) -> None:
+    keep = SMALL | {"checkpoint.keep_last": 1, "checkpoint.keep_best": False}
+    train(1, SMALL | {"checkpoint.every_steps": 1}, folder="run", stop_at=7)
+    (tmp_path / "run/checkpoints/step-00000007/weights.safetensors").write_bytes(b"x")
+    train(1, keep | {"train.steps": 7, "train.epochs": 3}, resume=True)
+    # And the best so far, which was noted before.
+    assert names(tmp_path / "run") == ["step-00000004", "step-00000007"]
+    straight = train(1, SMALL, folder="straight")
+    assert train(1, keep, resume=True).sha == straight.sha
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"name": 3}', ""])
+def test_damaged_note_of_the_best(train: Any, tmp_path: Path, content: str) -> None:
+    train(1, SMALL, folder="run", stop_at=5)
+    (tmp_path / "run/checkpoints/best.json").write_text(content)
+    assert train(1, SMALL, resume=True).summary["status"] == "finished"
+    assert json.loads((tmp_path / "run/checkpoints/best.json").read_text())["name"]
+
+
+@pytest.mark.parametrize(
+    "manifest", ['{"step": 5, "workers": 1, "files": {}}', '{"files": []}', '{"files": {}}', "3"]
+)
+def test_manifest_of_another_form(train: Any, tmp_path: Path, manifest: str) -> None:
+    straight = train(1, SMALL, folder="straight")
+    train(1, SMALL, folder="run", stop_at=5)
+    (tmp_path / "run/checkpoints/step-00000005/manifest.json").write_text(manifest)
+    resumed = train(1, SMALL, resume=True)
+    assert resumed.sha == straight.sha
+    (event,) = [e for e in resumed.events if e["event"] == "resume"]
+    assert event["checkpoint"] == "step-00000004"
+
+
+def test_the_best_is_kept_also_at_the_end(train: Any, tmp_path: Path) -> None:
+    train(1, SMALL | {"checkpoint.every_epochs": 0})
+    best = json.loads((tmp_path / "run/checkpoints/best.json").read_text())
+    assert best["name"] == "step-00000012"

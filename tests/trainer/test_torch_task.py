@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import shutil
 from typing import Any
@@ -13,6 +14,7 @@ from torch import nn
 from arignote.config.settings import Optimizer
 from arignote.errors import NotANumberError, UserError
 from arignote.models.optimizers import build_optimizer, parameter_groups
+from arignote.trainer.loop import Trainer
 
 SMALL = {
     "run.model": "digits-mlp",
@@ -141,3 +143,133 @@ def test_phases_add_up_and_events_tell_the_story(train: Any) -> None:
 def test_validation_off(train: Any) -> None:
     result = train(1, SMALL | {"train.validate_every_epochs": 0})
     assert result.summary["metrics"] == {}
+
+
+NET = """
+import torch
+from torch import nn
+from arignote import Batch, Dataset, Model
+
+class Net(Model):
+    defaults = {"run.data": "synthetic:1x8x8,10,train=61,validation=24", "train.epochs": 2,
+                "train.batch_size": 10}
+    def build(self):
+        return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+"""
+
+
+def test_loss_of_another_kind(train: Any, tmp_path: Any) -> None:
+    for name, body in (
+        ("float", "return 1.0"),
+        ("vector", "return self.module(batch.inputs).sum(1)"),
+        ("constant", "return torch.zeros(())"),
+    ):
+        path = tmp_path / f"{name}_loss.py"
+        path.write_text(NET + f"    def loss(self, batch):\n        {body}\n")
+        with pytest.raises(UserError, match=r"Net\.loss returned .*: expected a tensor of one"):
+            train(1, {"run.model": f"{path}:Net"}, folder=name)
+
+
+def test_outputs_that_are_no_class_scores_have_no_accuracy(train: Any, tmp_path: Any) -> None:
+    path = tmp_path / "regression.py"
+    body = "        return (self.module(batch.inputs)[:, 0] - batch.targets).square().mean()\n"
+    path.write_text(
+        NET.replace("nn.Linear(64, 10)", "nn.Linear(64, 1)") + "    def loss(self, batch):\n" + body
+    )
+    result = train(2, {"run.model": f"{path}:Net", "optimizer.learning_rate": 0.001})
+    assert set(result.summary["metrics"]) == {"loss"}
+    best = json.loads((tmp_path / "run/checkpoints/best.json").read_text())
+    assert best["value"] == pytest.approx(result.summary["metrics"]["loss"])
+
+
+STACKED = """
+class Stacked(Dataset):
+    classes, sample_shape, train_size, validation_size = ("a", "b"), (64,), 13, 4
+    @classmethod
+    def open(cls, spec, *, augment): return cls()
+    def _get(self, indices):
+        items = [torch.full((64,), float(i)) for i in indices]
+        return Batch(torch.stack(items), torch.from_numpy(indices) % 2)
+    def train_batch(self, indices, *, seed, epoch): return self._get(indices)
+    def validation_batch(self, indices): return self._get(indices)
+
+class Own(Net):
+    def data(self):
+        self.drawn = float(torch.rand(()))
+        return Stacked()
+"""
+
+
+def test_a_data_set_is_never_asked_for_nothing_and_draws_alike(train: Any, tmp_path: Any) -> None:
+    path = tmp_path / "stacked.py"
+    path.write_text(NET + STACKED)
+    settings = {"run.model": f"{path}:Own", "train.batch_size": 4}
+    drawn = [train(n, settings, folder=f"n{n}").trainer.task.model.drawn for n in (1, 3)]
+    assert drawn[0] == drawn[1]
+
+
+def test_double_precision_leaves_integers_alone(train: Any, tmp_path: Any) -> None:
+    path = tmp_path / "tokens.py"
+    text = STACKED.replace("Batch(torch.stack(items), ", "Batch(torch.stack(items).long(), ")
+    text += "    def build(self):\n        return nn.Sequential(nn.Embedding(13, 2), nn.Flatten(), "
+    path.write_text(NET + text + "nn.Linear(128, 2))\n")
+    result = train(1, {"run.model": f"{path}:Own", "train.precision": "fp64"})
+    assert result.summary["status"] == "finished"
+
+
+def test_decay_leaves_out_biases_of_every_name() -> None:
+    module = nn.ModuleList([nn.LSTM(2, 2), nn.MultiheadAttention(2, 1), nn.RMSNorm(2)])
+    settings = Optimizer(weight_decay=0.1, decay_all=False)
+    _, kept = parameter_groups(module, module.parameters(), settings)
+    names = {name for name, p in module.named_parameters() if any(p is q for q in kept["params"])}
+    assert names == {
+        "0.bias_ih_l0",
+        "0.bias_hh_l0",
+        "1.in_proj_bias",
+        "1.out_proj.bias",
+        "2.weight",
+    }
+
+
+def test_counters_of_layers_are_each_workers_own(train: Any, tmp_path: Any) -> None:
+    # With momentum=None a layer averages over the batches that it has seen, and in the last
+    # step of an epoch two of three workers see none.
+    path = tmp_path / "counting.py"
+    path.write_text(NET.replace("nn.Flatten()", "nn.BatchNorm2d(1, momentum=None), nn.Flatten()"))
+    settings = {"run.model": f"{path}:Net", "train.epochs": 3}
+    straight = train(3, settings, folder="straight")
+    train(3, settings, folder="stopped", stop_at=4)
+    assert train(3, settings, folder="stopped", resume=True).sha == straight.sha
+
+
+def test_told_to_stop_while_validating(train: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    straight = train(2, SMALL, folder="straight")
+    stop = {"once": True}
+    meet = Trainer._run_validation
+
+    def run_validation(self: Any) -> Any:
+        if stop["once"] and self.world.rank == 1:
+            stop["once"] = False
+            self.stop.is_set = True
+        return meet(self)
+
+    monkeypatch.setattr(Trainer, "_run_validation", run_validation)
+    stopped = train(2, SMALL, folder="stopped")
+    assert stopped.summary["status"] == "stopped"
+    assert stopped.summary["epochs"] == 0
+    assert stopped.summary["steps"] == 3
+    resumed = train(2, SMALL, folder="stopped", resume=True)
+    assert resumed.sha == straight.sha
+    assert resumed.summary["metrics"] == straight.summary["metrics"]
+    losses = [
+        [e["loss"] for e in run.events if e["event"] == "epoch"] for run in (straight, resumed)
+    ]
+    assert losses[0] == losses[1]
+
+
+def test_changed_settings_are_named_on_resume(train: Any) -> None:
+    train(1, SMALL, folder="run", stop_at=2)
+    resumed = train(1, SMALL | {"optimizer.weight_decay": 0.5}, folder="run", resume=True)
+    (event,) = [e for e in resumed.events if e["event"] == "resume"]
+    assert event["changes"] == ["optimizer.weight_decay 0.5 instead of 0.0"]
+    assert resumed.trainer.task.replica.optimizer.param_groups[0]["weight_decay"] == 0.5

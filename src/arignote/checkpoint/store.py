@@ -105,35 +105,40 @@ class CheckpointStore:
         if self.world.rank != 0:
             return
         manifest = hidden / MANIFEST
-        manifest.write_text(json.dumps({"step": step, "files": digests}, indent=1))
+        record = {"step": step, "workers": self.world.size, "files": digests}
+        manifest.write_text(json.dumps(record, indent=1))
         _flush(manifest)
         _flush(hidden)
         final = self.folder / f"step-{step:08d}"
         shutil.rmtree(final, ignore_errors=True)
         hidden.rename(final)
         _flush(self.folder)
-        self._prune()
+        self._prune(newest=step)
 
-    def _prune(self) -> None:
-        keep = {*self.names()[-self.keep_last :], self.best()[0]}
+    def _prune(self, newest: int) -> None:
+        """Keep the last few and the best; what is newer than the one just saved is a damaged one
+        that was passed over, or the future of a run that was taken back."""
+        past = [name for name in self.names() if name <= f"step-{newest:08d}"]
+        keep = {*past[-self.keep_last :], self.best()[0]}
         for name in self.names():
             if name not in keep:
                 shutil.rmtree(self.folder / name, ignore_errors=True)
 
     def best(self) -> tuple[str, float]:
         """(name, validation value) of the best so far; ("", inf) where there is none."""
-        path = self.folder / BEST
-        if not path.exists():
+        try:
+            record = json.loads((self.folder / BEST).read_text())
+            return str(record["name"]), float(record["value"])
+        except (OSError, ValueError, KeyError, TypeError):
+            # There is none yet, or it is damaged: the next good one takes its place.
             return "", float("inf")
-        record = json.loads(path.read_text())
-        return str(record["name"]), float(record["value"])
 
     def note_best(self, step: int, value: float) -> None:
         """On rank 0: the checkpoint of `step` is the best, its validation value being `value`."""
         temporary = self.folder / f".{BEST}"
         temporary.write_text(json.dumps({"name": f"step-{step:08d}", "value": value}))
         temporary.replace(self.folder / BEST)
-        self._prune()
+        self._prune(newest=step)
 
     def newest_sound(self) -> tuple[str | None, list[str]]:
         """(the newest checkpoint that is whole, what is wrong with each newer one); collective.
@@ -169,9 +174,13 @@ class CheckpointStore:
 def damage(checkpoint: Path) -> str | None:
     """What is wrong with a checkpoint, or None."""
     try:
-        files = json.loads((checkpoint / MANIFEST).read_text())["files"]
+        manifest = json.loads((checkpoint / MANIFEST).read_text())
+        files = dict(manifest["files"])
+        expected = {WEIGHTS, COMMON, *(worker_file(r) for r in range(manifest["workers"]))}
     except (OSError, ValueError, KeyError, TypeError):
         return f"checkpoint {checkpoint.name} is damaged: its {MANIFEST} cannot be read"
+    if set(files) != expected:
+        return f"checkpoint {checkpoint.name} is damaged: its {MANIFEST} does not name its files"
     for name, digest in files.items():
         path = checkpoint / name
         if not path.is_file():

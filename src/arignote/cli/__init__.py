@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
+from pathlib import Path
 
 import click
 
@@ -14,7 +16,7 @@ from arignote.cli.listing import list_families
 from arignote.cli.plot import plot
 from arignote.cli.run import run
 from arignote.cli.train import train
-from arignote.errors import ArignoteError
+from arignote.errors import ArignoteError, UserError
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -29,7 +31,12 @@ for command in (train, run, list_families, doctor, plot, completion):
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit: 0, or the error's code with one line on stderr."""
+    for stream in (sys.stdout, sys.stderr):
+        # A terminal that cannot show a sign shows another; it does not end a training.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
+        _require_folder()
         code = arignote.main(arguments, prog_name="arignote", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message())
@@ -45,6 +52,13 @@ def main(arguments: list[str] | None = None) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _require_folder() -> None:
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        raise UserError("the current folder was deleted: change to another one") from None
 
 
 def _complain(message: str, code: int) -> int:

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from arignote import failure
+from arignote import control, failure
 from arignote.comm.base import Peer, World
 from arignote.comm.watchdog import Watchdog
 from arignote.comm.who import RollBook
@@ -43,6 +43,7 @@ class MPIWorld(World):
     """
 
     def __init__(self, *, expected_size: int | None, timeout_seconds: float) -> None:
+        control.mark(control.JOINING)
         try:
             from mpi4py import MPI
         except (ImportError, RuntimeError) as error:
@@ -69,6 +70,7 @@ class MPIWorld(World):
             Peer(rank, host, int(pid))
             for rank, (host, pid) in enumerate(line.rsplit(" ", 1) for line in everyone)
         )
+        control.mark(control.MET)
 
     def meet(self, values: Sequence[float], what: str) -> npt.NDArray[np.float64]:
         """A polled Iallreduce of the small vector."""
@@ -107,9 +109,10 @@ class MPIWorld(World):
 
     def close(self) -> None:
         """Free what was made; mpi4py finalises MPI when Python ends."""
+        with self._watchdog.guard("the end of the run", self.timeout_seconds):
+            self._book.close()
+            self._comm.Free()
         self._watchdog.close()
-        self._book.close()
-        self._comm.Free()
 
     def _wait(self, request: Any, what: str) -> None:
         """Poll `request`: spin first (rounds are short), then yield, then nap."""

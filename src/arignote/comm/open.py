@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from arignote import control
 from arignote.comm.base import World
 from arignote.comm.serial import SerialWorld
 
@@ -20,10 +21,11 @@ def open_world(timeout_seconds: float) -> World:
     Raises:
         UserError: as `MPIWorld`.
     """
-    expected = os.environ.get(WORKERS_VARIABLE)
+    expected = os.environ.get(WORKERS_VARIABLE) or os.environ.get("SLURM_STEP_NUM_TASKS")
     if expected is None and any(int(os.environ.get(v, "1")) > 1 for v in _SIZE_VARIABLES):
         started = None
     elif expected is None or int(expected) == 1:
+        control.mark(control.MET)
         return SerialWorld()
     else:
         started = int(expected)

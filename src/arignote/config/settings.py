@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
-Count = Annotated[int, Field(ge=0)]
+Count = Annotated[int, Field(ge=0, le=10**12)]
 
 
 class Section(BaseModel):
@@ -57,7 +57,7 @@ class Launch(Section):
     """The mpirun or mpiexec to use; empty: beside this Python, then on PATH."""
     mpirun_arguments: list[str] = []
     """Further arguments for it."""
-    threads: Count = 0
+    threads: Annotated[int, Field(ge=0, le=4096)] = 0
     """Threads a worker; 0: the host's cores divided by its workers."""
     bind: bool = True
     """Bind workers to cores where they fit."""
@@ -72,9 +72,9 @@ class Launch(Section):
 class Train(Section):
     """The loop."""
 
-    batch_size: Annotated[int, Field(ge=1)] = 32
+    batch_size: Annotated[int, Field(ge=1, le=10**9)] = 32
     """Samples a worker a step."""
-    epochs: Annotated[int, Field(ge=1)] = 10
+    epochs: Annotated[int, Field(ge=1, le=10**9)] = 10
     """Passes over the data set, all workers together."""
     steps: Count = 0
     """Stop after so many steps; 0: the epochs decide."""
@@ -136,7 +136,7 @@ class Schedule(Section):
     """poly: the exponent of (1 - progress)."""
     scaling: Literal["none", "linear", "sqrt"] = "none"
     """How the rate grows with global batch / reference_batch_size."""
-    reference_batch_size: Annotated[int, Field(ge=1)] = 32
+    reference_batch_size: Annotated[int, Field(ge=1, le=10**12)] = 32
     """The global batch for which optimizer.learning_rate was chosen."""
     warmup: Literal["none", "linear", "geometric"] = "none"
     """How the rate grows from the base to the scaled one."""

@@ -49,8 +49,11 @@ class Dataset(ABC):
 
     @abstractmethod
     def train_batch(self, indices: Indices, *, seed: int, epoch: int) -> Batch:
-        """Training samples `indices` (N,), augmented as (seed, epoch, index) decides."""
+        """Training samples `indices` (N >= 1,), augmented as (seed, epoch, index) decides.
+
+        The tensors are the caller's: it may change them in place.
+        """
 
     @abstractmethod
     def validation_batch(self, indices: Indices) -> Batch:
-        """Validation samples `indices` (N,), never augmented."""
+        """Validation samples `indices` (N >= 1,), never augmented."""

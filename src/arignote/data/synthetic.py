@@ -18,6 +18,7 @@ from arignote.errors import UserError
 _FORM = "synthetic:3x32x32,10[,train=N,validation=N]"
 _POOL_BYTES = 2**25
 _POOL_SEED = 0
+_MOST_CLASSES = 1_000_000
 
 
 class SyntheticOptions(BaseModel):
@@ -25,8 +26,8 @@ class SyntheticOptions(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    train: Annotated[int, Field(ge=1)] = 10_000
-    validation: Annotated[int, Field(ge=1)] = 1_000
+    train: Annotated[int, Field(ge=1, le=10**8)] = 10_000
+    validation: Annotated[int, Field(ge=1, le=10**8)] = 1_000
 
 
 class Synthetic(ImageDataset):
@@ -76,6 +77,11 @@ class Synthetic(ImageDataset):
                 f"at least 1: write {_FORM}"
             )
         channels, height, width = (int(side) for side in shape.split("x"))
+        if channels * height * width > _POOL_BYTES or int(classes) > _MOST_CLASSES:
+            raise UserError(
+                f"data set synthetic: got {shape},{classes}, expected at most {_POOL_BYTES} values "
+                f"an image and {_MOST_CLASSES} classes"
+            )
         return cls((channels, height, width), int(classes), options, augment=augment)
 
     def _images(self, split: Split, indices: Indices) -> Images:

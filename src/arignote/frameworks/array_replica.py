@@ -27,6 +27,7 @@ class ArrayReplica(Replica):
 
     gradients = ()
     buffers = ()
+    counters = ()
     constants = ()
 
     def __init__(self, params: Sequence[Any], *, allocate: Allocate) -> None:

@@ -25,6 +25,8 @@ class Replica(ABC):
     """Their gradients, laid out likewise; empty where the framework does not show them."""
     buffers: tuple[torch.Tensor, ...]
     """Floating-point state that is no parameter (batch-norm statistics)."""
+    counters: tuple[torch.Tensor, ...]
+    """Other state of that kind (integers: how many batches a layer has seen); never averaged."""
     constants: tuple[torch.Tensor, ...]
     """What never changes by training but must be equal at the start."""
 

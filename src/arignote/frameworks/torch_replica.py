@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from arignote.errors import UserError
+from arignote.errors import CheckpointError, UserError
 from arignote.frameworks.base import Allocate, Replica
 from arignote.frameworks.flat import by_dtype, move_into, vector_for, views
 
@@ -48,10 +48,9 @@ class TorchReplica(Replica):
         self._trained = [p for p in everything if p.requires_grad]
         self._check()
         buffers = [b for b in module.buffers() if b.is_floating_point() and b.numel()]
-        flat_ids = {id(tensor) for tensor in [*self._trained, *buffers]}
-        self.constants = tuple(
-            tensor for tensor in [*everything, *module.buffers()] if id(tensor) not in flat_ids
-        )
+        flat = {id(buffer) for buffer in buffers}
+        self.counters = tuple(b for b in module.buffers() if id(b) not in flat)
+        self.constants = tuple(p for p in everything if not p.requires_grad)
         self.parameters = self._flatten(self._trained, allocate)
         self.buffers = self._flatten(buffers, allocate)
         self._gradient_views: list[tuple[nn.Parameter, torch.Tensor]] = []
@@ -60,6 +59,17 @@ class TorchReplica(Replica):
     def _check(self) -> None:
         if not self._trained:
             raise UserError("the module has no parameter with requires_grad: nothing to train")
+        for parameter in self._trained:
+            if isinstance(parameter, nn.parameter.UninitializedParameter):
+                raise UserError(
+                    "a layer is lazy and has no weights yet: run one batch through the module first"
+                )
+            if not parameter.is_floating_point():
+                raise UserError(
+                    f"a parameter is {parameter.dtype}: expected a real floating-point dtype"
+                )
+        if isinstance(self.optimizer, torch.optim.LBFGS):
+            raise UserError("LBFGS evaluates the loss many times a step: use another optimizer")
         own = {id(p) for p in self.module.parameters()}
         for group in self.optimizer.param_groups:
             for parameter in group["params"]:
@@ -147,10 +157,23 @@ class TorchReplica(Replica):
     def optimizer_state(self) -> dict[str, Any]:
         """The optimizer's state dict, and the loss scaler's."""
         scaler = {} if self.scaler is None else self.scaler.state_dict()
-        return {"optimizer": self.optimizer.state_dict(), "scaler": scaler}
+        kind = type(self.optimizer).__name__
+        return {"optimizer": self.optimizer.state_dict(), "kind": kind, "scaler": scaler}
 
     def load_optimizer_state(self, state: dict[str, Any]) -> None:
-        """Take back what `optimizer_state` gave; learning rates included."""
-        self.optimizer.load_state_dict(state["optimizer"])
+        """Take back the buffers of the optimizer; its settings stay what they are now.
+
+        Raises:
+            CheckpointError: it is the state of another kind of optimizer, or of other groups.
+        """
+        before, now = state["optimizer"], self.optimizer.state_dict()
+        kind = type(self.optimizer).__name__
+        sizes = [[len(group["params"]) for group in s["param_groups"]] for s in (before, now)]
+        if state["kind"] != kind or sizes[0] != sizes[1]:
+            raise CheckpointError(
+                f"the checkpoint's optimizer is {state['kind']} over {sizes[0]} parameters, this "
+                f"one {kind} over {sizes[1]}: resume with the optimizer settings of the run"
+            )
+        self.optimizer.load_state_dict({**before, "param_groups": now["param_groups"]})
         if self.scaler is not None and state["scaler"]:
             self.scaler.load_state_dict(state["scaler"])

@@ -17,7 +17,10 @@ from arignote.recorder.summary import read_summary
 
 def conclude(outcome: Outcome, run_folder: Path, settings: Launch) -> int:
     """Say how the run ended; the exit code."""
-    if outcome.report is not None and not outcome.asked_to_stop:
+    report = outcome.report
+    # Of a run that was told to stop, a lost worker is no news; any other error is.
+    lost = report is not None and report.expected and report.exit_code == 1
+    if report is not None and not (outcome.asked_to_stop and lost):
         raise_report(outcome)
     summary = read_summary(run_folder)
     resume = _resume_hint(run_folder)
@@ -36,12 +39,16 @@ def conclude(outcome: Outcome, run_folder: Path, settings: Launch) -> int:
         )
     if outcome.death is not None:
         raise failed(f"{who(outcome.death, run_folder)}; all others were ended; {resume}")
+    if summary is not None and summary.status == "finished":
+        if outcome.exit_code:
+            sys.stderr.write("arignote: the run is finished; what its workers left was ended\n")
+        return 0
     if outcome.exit_code:
         raise failed(f"the launcher ended with code {outcome.exit_code}; {resume}")
     if summary is not None and summary.status == "stopped":
         sys.stderr.write(f"arignote: the workers were told to stop; {resume}\n")
         return 128 + signal.SIGTERM
-    return 0
+    raise failed(f"the workers left before the run was finished, without an error; {resume}")
 
 
 def _resume_hint(run_folder: Path) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from arignote import failure
+from arignote import control
 from arignote.launch.placement import Placement
 
 
@@ -41,4 +41,4 @@ def describe_environment(base: dict[str, str]) -> dict[str, str]:
 
 def own_environment() -> dict[str, str]:
     """This process's environment, without what would confuse a nested launch."""
-    return {k: v for k, v in os.environ.items() if k != failure.CONTROL_VARIABLE}
+    return {k: v for k, v in os.environ.items() if k != control.CONTROL_VARIABLE}

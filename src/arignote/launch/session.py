@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from arignote import control
 from arignote.config.load import nest, resolve, to_toml
 from arignote.config.model_source import find_model
 from arignote.config.session_cfg import SCHEMES, device_settings, model_spec
@@ -57,6 +58,11 @@ class BSP:
         Raises:
             UserError: a mistake that can be known before a process is started.
         """
+        if control.folder() is not None:
+            raise UserError(
+                "a worker's own file starts another run: put the lines with init() and wait() "
+                "under `if __name__ == '__main__':` or into a file of their own"
+            )
         if self._process is not None:
             raise UserError("this rule is running already: wait() for it, or make another")
         model = model_spec(modelfile, modelclass)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shlex
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +22,7 @@ from arignote.launch.environment import describe_environment, own_environment, w
 from arignote.launch.find import find_launcher
 from arignote.launch.flavours.base import Flavour, Job
 from arignote.launch.placement import place
-from arignote.launch.supervise import Supervisor
+from arignote.launch.supervise import Outcome, Supervisor
 from arignote.recorder.display import Display
 from arignote.recorder.events import EVENTS_FILE, EventTail, read_events
 from arignote.recorder.summary import SUMMARY_FILE
@@ -113,19 +116,27 @@ def train(settings: Settings, run_folder: Path, *, resume: bool) -> int:
         ArignoteError: the run failed.
     """
     launched = prepare(settings.launch, worker_command(run_folder, resume=resume))
-    make_run_folder(run_folder, settings, resume=resume)
-    tail = EventTail(run_folder, from_end=resume)
-    with Display(tail, run_folder) as display:
+    if not resume:
+        refuse_begun(run_folder)
+    with only_launcher(run_folder):
+        make_run_folder(run_folder, settings, resume=resume)
+        outcome = _supervise(launched, settings.launch, run_folder, resume=resume)
+    return conclude(outcome, run_folder, settings.launch)
+
+
+def _supervise(launched: Launched, settings: Launch, run_folder: Path, *, resume: bool) -> Outcome:
+    """Run the processes and show their events."""
+    with Display(EventTail(run_folder, from_end=resume), run_folder) as display:
         supervisor = Supervisor(
             launched.flavour,
             display,
             graceful=launched.flavour.passes_usr1,
-            grace_seconds=settings.launch.grace_seconds,
-            start_timeout_seconds=settings.launch.start_timeout_seconds,
+            grace_seconds=settings.grace_seconds,
+            start_timeout_seconds=settings.start_timeout_seconds,
             started=lambda: display.met,
+            ended=lambda: display.ended,
         )
-        outcome = supervisor.run(launched.argv, launched.environment)
-    return conclude(outcome, run_folder, settings.launch)
+        return supervisor.run(launched.argv, launched.environment)
 
 
 def worker_command(run_folder: Path, *, resume: bool) -> list[str]:
@@ -148,9 +159,41 @@ def make_run_folder(run_folder: Path, settings: Settings, *, resume: bool) -> No
         # What an earlier part of the run came to is no longer its end.
         (run_folder / SUMMARY_FILE).unlink(missing_ok=True)
         run_folder.mkdir(parents=True, exist_ok=True)
-        (run_folder / CONFIG_FILE).write_text(to_toml(settings))
+        # Renamed into place: a full disk must not cost the run the config that it has.
+        temporary = run_folder / f".{CONFIG_FILE}"
+        temporary.write_text(to_toml(settings), encoding="utf-8")
+        temporary.replace(run_folder / CONFIG_FILE)
+    except UnicodeError:
+        raise UserError("a setting holds text that is not valid UTF-8: rename that path") from None
     except OSError as error:
         raise UserError(f"run folder {run_folder} cannot be written: {error.strerror}") from None
+
+
+@contextmanager
+def only_launcher(run_folder: Path) -> Iterator[None]:
+    """Hold the run's lock, so that no second launcher writes into the same folder.
+
+    Raises:
+        UserError: another launcher holds it, or the folder cannot be written.
+    """
+    try:
+        run_folder.mkdir(parents=True, exist_ok=True)
+        lock = (run_folder / ".lock").open("w")
+    except UnicodeError:
+        raise UserError(f"run folder {str(run_folder)!r} is not valid UTF-8") from None
+    except OSError as error:
+        raise UserError(f"run folder {run_folder} cannot be written: {error.strerror}") from None
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                f"{run_folder} is in use: another arignote is running it just now"
+            ) from None
+        except OSError:
+            # Some shared file systems know no locks: then we go without.
+            pass
+        yield
 
 
 def refuse_begun(run_folder: Path) -> None:
@@ -180,13 +223,23 @@ def run_script(settings: Launch, command: list[str]) -> int:
     """
     launched = prepare(settings, command)
     supervisor = Supervisor(
-        launched.flavour, _Plain(), graceful=False, grace_seconds=settings.grace_seconds
+        launched.flavour,
+        _Plain(),
+        graceful=False,
+        grace_seconds=settings.grace_seconds,
+        start_timeout_seconds=settings.start_timeout_seconds,
     )
     outcome = supervisor.run(launched.argv, launched.environment)
     if outcome.asked_to_stop:
         return 128 + outcome.asked_to_stop
     if outcome.report is not None:
         raise_report(outcome)
+    if outcome.overdue:
+        raise failed(
+            f"not all {settings.workers} workers joined within "
+            f"{settings.start_timeout_seconds:g} s of the first (launch.start_timeout_seconds): "
+            "one left before arignote.attach, or never got there"
+        )
     if outcome.death is not None:
         raise failed(f"{who(outcome.death, None)}; all others were ended")
     return outcome.exit_code

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 import subprocess
 import tempfile
@@ -16,12 +17,13 @@ from typing import IO, Protocol
 
 import psutil
 
-from arignote import failure
+from arignote import control, failure
 from arignote.launch.flavours.base import Death, Flavour
 from arignote.orphan import die_with_parent
 
 _POLL_SECONDS = 0.05
 _AFTER_FAILURE_SECONDS = 3.0
+_AFTER_END_SECONDS = 30.0
 _TERMINATE_SECONDS = 1.5
 
 
@@ -55,7 +57,9 @@ class Supervisor:
 
     Args:
         graceful: the workers save and leave on SIGUSR1; otherwise they are just ended.
-        started: true once all workers have met.
+        start_timeout_seconds: how long the workers may take to meet: a graceful run from its
+            start, any other from the moment a worker begins to join.
+        started, ended: what the run's events say of that, and of its end.
     """
 
     def __init__(
@@ -65,8 +69,9 @@ class Supervisor:
         *,
         graceful: bool,
         grace_seconds: float,
-        start_timeout_seconds: float | None = None,
-        started: Callable[[], bool] = lambda: True,
+        start_timeout_seconds: float = math.inf,
+        started: Callable[[], bool] = lambda: False,
+        ended: Callable[[], bool] = lambda: False,
     ) -> None:
         self._flavour = flavour
         self._screen = screen
@@ -74,6 +79,7 @@ class Supervisor:
         self._grace_seconds = grace_seconds
         self._start_timeout_seconds = start_timeout_seconds
         self._started = started
+        self._ended = ended
         self._asked: list[int] = []
         self._noise: list[str] = []
         self._family: dict[int, psutil.Process] = {}
@@ -82,9 +88,9 @@ class Supervisor:
         """Start `argv`, watch it, and return once nothing of it is left."""
         handlers = {s: signal.signal(s, self._ask) for s in self._signals()}
         try:
-            with tempfile.TemporaryDirectory(prefix="arignote-") as control:
-                environment = environment | {failure.CONTROL_VARIABLE: control}
-                return self._run(argv, environment, Path(control))
+            with tempfile.TemporaryDirectory(prefix="arignote-") as folder:
+                environment = environment | {control.CONTROL_VARIABLE: folder}
+                return self._run(argv, environment, Path(folder))
         finally:
             for number, handler in handlers.items():
                 signal.signal(number, handler)
@@ -98,7 +104,7 @@ class Supervisor:
     def _ask(self, number: int, frame: FrameType | None) -> None:
         self._asked.append(number)
 
-    def _run(self, argv: list[str], environment: dict[str, str], control: Path) -> Outcome:
+    def _run(self, argv: list[str], environment: dict[str, str], folder: Path) -> Outcome:
         process = subprocess.Popen(
             argv,
             env=environment,
@@ -119,42 +125,46 @@ class Supervisor:
             pump.start()
         overdue = False
         try:
-            overdue = self._watch(process, control)
+            overdue = self._watch(process, folder)
         finally:
             self._end_all(process)
         for pump in pumps:
             pump.join(timeout=2)
         self._screen.refresh()
-        return self._outcome(process.returncode, failure.read(control), overdue)
+        return self._outcome(process.returncode, failure.read(folder), overdue)
 
-    def _watch(self, process: subprocess.Popen[bytes], control: Path) -> bool:
+    def _watch(self, process: subprocess.Popen[bytes], folder: Path) -> bool:
         """Until the process ends, or must be ended; whether the workers never met."""
-        begun = time.monotonic()
+        begun = time.monotonic() if self._graceful else float("inf")
         forwarded, deadline, met = 0, float("inf"), False
         while process.poll() is None:
             time.sleep(_POLL_SECONDS)
             now = time.monotonic()
             self._screen.refresh()
             self._note_family(process)
+            met = met or (folder / control.MET).exists() or self._started()
             if len(self._asked) > forwarded:
                 if forwarded:
                     return False
                 forwarded = len(self._asked)
-                deadline = min(deadline, now + self._forward(process))
-            if (control / failure.FAILURE_FILE).exists():
+                deadline = min(deadline, now + self._forward(process, met=met))
+            if (folder / failure.FAILURE_FILE).exists():
                 # Given the launcher's own clean-up does not get on with a stopped process.
                 deadline = min(deadline, now + _AFTER_FAILURE_SECONDS)
+            if self._ended():
+                # A thread of the user's, or a worker stopped at its very end, would stay.
+                deadline = min(deadline, now + _AFTER_END_SECONDS)
             if now > deadline:
                 return False
-            met = met or self._started()
-            limit = self._start_timeout_seconds
-            if not met and limit is not None and now - begun > limit:
+            if (folder / control.JOINING).exists():
+                begun = min(begun, now)
+            if not met and now - begun > self._start_timeout_seconds:
                 return True
         return False
 
-    def _forward(self, process: subprocess.Popen[bytes]) -> float:
+    def _forward(self, process: subprocess.Popen[bytes], *, met: bool) -> float:
         """Tell the workers to stop; how long they may take."""
-        if not (self._graceful and self._started()):
+        if not (self._graceful and met):
             return 0.0
         process.send_signal(signal.SIGUSR1)
         return self._grace_seconds

@@ -14,7 +14,7 @@ _NORMS = (
     nn.modules.batchnorm._NormBase,
     nn.GroupNorm,
     nn.LayerNorm,
-    nn.LocalResponseNorm,
+    nn.RMSNorm,
 )
 
 
@@ -31,7 +31,8 @@ def parameter_groups(
     plain: set[int] = set()
     for layer in module.modules():
         for name, parameter in layer.named_parameters(recurse=False):
-            if isinstance(layer, _NORMS) or name == "bias":
+            # LSTM has bias_ih_l0, attention in_proj_bias.
+            if isinstance(layer, _NORMS) or "bias" in name:
                 plain.add(id(parameter))
     decayed = [p for p in wanted if id(p) not in plain]
     kept = [p for p in wanted if id(p) in plain]

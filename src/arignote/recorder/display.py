@@ -29,6 +29,9 @@ class Display:
 
     def __init__(self, tail: EventTail, run_folder: Path) -> None:
         self.met = False
+        """All workers have come to their first meeting."""
+        self.ended = False
+        """The run has come to its end, saved or finished."""
         self._tail = tail
         self._run_folder = run_folder
         self._console = Console(highlight=False, soft_wrap=True)
@@ -44,7 +47,6 @@ class Display:
             transient=True,
         )
         self._task = self._progress.add_task("starting", total=None, now="")
-        self._finished = False
 
     def __enter__(self) -> Display:
         self._progress.start()
@@ -58,26 +60,28 @@ class Display:
     ) -> None:
         self._progress.stop()
         summary = read_summary(self._run_folder)
-        if self._finished and summary is not None:
+        if self.ended and summary is not None:
             self._show_summary(summary)
 
     def line(self, text: str, *, error: bool) -> None:
         """A line that a worker printed; above the live line where there is one."""
-        if error and not self._live:
-            sys.stderr.write(text + "\n")
-            sys.stderr.flush()
+        if self._live:
+            self._console.out(text, highlight=False)
         else:
-            self._console.print(text, markup=False)
+            # As it came, and fast: a worker may print a great deal.
+            stream = sys.stderr if error else sys.stdout
+            stream.write(text + "\n")
 
     def refresh(self) -> None:
         """Show what is new."""
+        sys.stdout.flush()
         for event in self._tail.new():
             show = getattr(self, f"_on_{event['event']}", None)
             if show is not None:
                 show(event)
 
     def _say(self, text: str) -> None:
-        self._console.print(text, markup=False)
+        self._console.out(text, highlight=False)
 
     def _on_start(self, event: dict[str, Any]) -> None:
         self.met = True
@@ -124,7 +128,7 @@ class Display:
         )
 
     def _on_end(self, event: dict[str, Any]) -> None:
-        self._finished = True
+        self.ended = True
 
     def _show_summary(self, summary: Summary) -> None:
         table = Table(title="Where every second of the steps went (mean over the workers)")

@@ -33,7 +33,7 @@ class Bring:
 class StepResult:
     """What a step tells the loop; the same on every worker of a synchronous rule."""
 
-    samples: int
+    samples: float
     """Samples of all workers in this step."""
     loss: float
     """Mean loss over them; NaN where no worker knows its own."""
@@ -72,7 +72,12 @@ class Rule(ABC):
 
     def start(self, replica: Replica) -> None:
         """Give every worker rank 0's weights, buffers and constants."""
-        vectors = (*replica.parameters, *replica.buffers, *replica.constants)
+        vectors = (
+            *replica.parameters,
+            *replica.buffers,
+            *replica.counters,
+            *replica.constants,
+        )
         for vector in vectors:
             if vector.device.type == "cpu" and vector.is_contiguous():
                 self.world.broadcast_(vector, "the broadcast of the initial weights")
@@ -137,4 +142,4 @@ class Rule(ABC):
                 "--set train.on_nan=continue"
             )
         mean_loss = loss / known if known else math.nan
-        return StepResult(samples=round(samples), loss=mean_loss, stop=stop > 0)
+        return StepResult(samples=samples, loss=mean_loss, stop=stop > 0)

@@ -23,7 +23,7 @@ from types import TracebackType
 import torch
 from torch import nn
 
-from arignote import failure
+from arignote import control, failure
 from arignote.comm.base import World
 from arignote.comm.open import open_world
 from arignote.config.rule_options import parse_rule
@@ -187,7 +187,7 @@ def attach(
     Raises:
         UserError: an unknown rule or exchange, or a module that cannot be trained.
     """
-    if failure.CONTROL_VARIABLE in os.environ:
+    if control.CONTROL_VARIABLE in os.environ:
         die_with_parent()
     return Attached(
         module,

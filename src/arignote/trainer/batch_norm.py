@@ -98,9 +98,24 @@ class SynchronisedBatchNorm(nn.modules.batchnorm._BatchNorm):
         return outputs
 
 
+_PLAIN = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+
+
 def synchronise_batch_norm(module: nn.Module, world: World) -> nn.Module:
-    """`module` with every batch-norm layer replaced; names, weights and buffers are kept."""
-    if isinstance(module, nn.modules.batchnorm._BatchNorm):
+    """`module` with torch's own batch-norm layers replaced.
+
+    Parameters and buffers stay the same objects, so frozen ones stay frozen and shared layers
+    shared; a subclass of a user's own is left as it is.
+    """
+    return _replace(module, world, {})
+
+
+def _replace(module: nn.Module, world: World, done: dict[int, nn.Module]) -> nn.Module:
+    if id(module) in done:
+        return done[id(module)]
+    done[id(module)] = module
+    if type(module) in _PLAIN:
+        assert isinstance(module, nn.modules.batchnorm._BatchNorm)
         twin = SynchronisedBatchNorm(
             module.num_features,
             module.eps,
@@ -109,8 +124,13 @@ def synchronise_batch_norm(module: nn.Module, world: World) -> nn.Module:
             module.track_running_stats,
         )
         twin.world = world
-        twin.load_state_dict(module.state_dict())
+        twin._parameters = module._parameters
+        twin._buffers = module._buffers
+        twin.train(module.training)
+        done[id(module)] = twin
         return twin
-    for name, child in module.named_children():
-        setattr(module, name, synchronise_batch_norm(child, world))
+    # Not named_children(): that skips a layer's second name in the same parent.
+    for name, child in list(module._modules.items()):
+        if child is not None:
+            setattr(module, name, _replace(child, world, done))
     return module

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 from arignote.comm.base import World
@@ -12,7 +13,7 @@ from arignote.exchange.base import Route
 from arignote.frameworks.array_replica import ArrayReplica
 from arignote.models.base import Trainable
 from arignote.recorder.phases import Recorder
-from arignote.rules.base import Bring
+from arignote.rules.base import Bring, StepResult
 from arignote.trainer.seeds import seed_worker
 from arignote.trainer.task import Task
 
@@ -57,7 +58,6 @@ class ContractTask(Task):
         if hasattr(model, "compile_iter_fns"):
             model.compile_iter_fns()
         self.replica: ArrayReplica = ArrayReplica(model.params, allocate=route.allocate)
-        self._weigh = getattr(model, "samples", None) is not None
         seed_worker(settings.run.seed, world.rank)
         self._world = world
         self.train_size = int(model.data.n_batch_train) * world.size
@@ -81,13 +81,17 @@ class ContractTask(Task):
     def train(self, epoch: int, consumed: int, recorder: Recorder) -> Bring:
         """One `train_iter`, of which what the model did not book itself is calc."""
         self.model.train_iter(consumed // self._world.size, recorder)
-        return Bring(samples=1)
+        return Bring(samples=float(getattr(self.model, "samples", 1)))
 
-    def validate(self, recorder: Recorder) -> None:
+    def consumed(self, result: StepResult) -> int:
+        """A step of each worker."""
+        return self._world.size
+
+    def validate(self, recorder: Recorder, stopping: Callable[[], bool]) -> None:
         """All of this worker's `val_iter`s; one may return 'stop' to end early."""
         self._reset("val")
         for count in range(int(self.model.data.n_batch_val)):
-            if self.model.val_iter(count, recorder) == "stop":
+            if stopping() or self.model.val_iter(count, recorder) == "stop":
                 return
 
     def close(self) -> None:

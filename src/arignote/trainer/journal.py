@@ -48,8 +48,8 @@ class Journal:
         self._learning_rate = learning_rate
         self._facts = facts
         self._last_time = time.monotonic()
-        self._last_samples = 0
-        self._samples = 0
+        self._last_samples = 0.0
+        self._samples = 0.0
         self._epoch_seconds = dict(recorder.seconds)
 
     def event(self, event: str, **values: Any) -> None:

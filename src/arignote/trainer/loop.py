@@ -54,7 +54,7 @@ class Trainer:
         self.journal.begin(asdict(self.position), self.task.n_epochs)
         if self._done() and not self.position.validation:
             # The checkpoint was saved by its step, before the validation that was due.
-            self._validate_if_wanted()
+            self._validate()
         stopped = False
         while not stopped and not self._done():
             stopped = self._epoch()
@@ -76,10 +76,9 @@ class Trainer:
             if stopped or self._done():
                 break
         if position.consumed >= self.task.train_size:
-            position.epoch, position.consumed = position.epoch + 1, 0
-            self._end_epoch()
-        elif self._done():
-            self._validate_if_wanted()
+            return self._end_epoch() or stopped
+        if self._done():
+            self._validate()
         return stopped
 
     def _step(self) -> bool:
@@ -90,7 +89,7 @@ class Trainer:
         result = self.rule.step(self.task.replica, self.stop.add_to(bring))
         recorder.steps += 1
         recorder.samples += round(bring.samples)
-        position.consumed += result.samples
+        position.consumed += self.task.consumed(result)
         position.steps += 1
         self.journal.step(position.epoch + position.consumed / self.task.train_size, result)
         every = self.settings.checkpoint.every_steps
@@ -98,23 +97,47 @@ class Trainer:
             self._save()
         return result.stop
 
-    def _end_epoch(self) -> None:
-        self.journal.epoch(self.position.epoch)
-        every = self.settings.train.validate_every_epochs
-        if (every and self.position.epoch % every == 0) or self._done():
-            self._validate_if_wanted()
-        saves = self.settings.checkpoint.every_epochs
-        if saves and self.position.epoch % saves == 0:
-            self._save()
-            self.saver.note_best(self.position.steps, self.position.validation)
+    def _end_epoch(self) -> bool:
+        """Validate and save where they are due; whether a worker was told to stop meanwhile.
 
-    def _validate_if_wanted(self) -> None:
-        if not self.settings.train.validate_every_epochs:
-            return
+        Then the epoch is not over: a resumed run comes back to this very point.
+        """
+        position, epoch = self.position, self.position.epoch + 1
+        last = epoch >= self.task.n_epochs or self._done()
+        every = self.settings.train.validate_every_epochs
+        seconds = None
+        if every and (last or epoch % every == 0):
+            seconds = self._run_validation()
+            if seconds is None:
+                return True
+        position.epoch, position.consumed = epoch, 0
+        self.journal.epoch(epoch)
+        if seconds is not None:
+            position.validation = self.journal.validation(seconds)
+        saves = self.settings.checkpoint.every_epochs
+        if last or (saves and epoch % saves == 0):
+            self._save()
+            if seconds is not None:
+                self.saver.note_best(position.steps, position.validation)
+        return False
+
+    def _validate(self) -> None:
+        """Validate between epochs, because the run ends here."""
+        if self.settings.train.validate_every_epochs:
+            seconds = self._run_validation()
+            if seconds is not None:
+                self.position.validation = self.journal.validation(seconds)
+
+    def _run_validation(self) -> float | None:
+        """The seconds that it took; None if a worker was told to stop, and all broke it off."""
         begun = time.perf_counter()
         with self.rule.consensus(self.task.replica):
-            self.task.validate(self.recorder)
-        self.position.validation = self.journal.validation(time.perf_counter() - begun)
+            self.task.validate(self.recorder, lambda: self.stop.is_set)
+        (stopping,) = self.world.meet([self.stop.is_set], "the end of validation")
+        if stopping:
+            self.recorder.take_validation_sums()
+            return None
+        return time.perf_counter() - begun
 
     def _save(self) -> None:
         if self.saver.saved_at != self.position.steps:

@@ -56,12 +56,12 @@ class Saver:
             "position": asdict(position),
             "model": self.settings.run.model,
             "workers": self.store.world.size,
-            "batch_size": self.settings.train.batch_size,
+            "settings": self.settings.model_dump(),
         }
         own: dict[str, Any] = {
             "random": random_state(),
             "recorder": self.recorder.state_dict(),
-            "buffers": list(replica.buffers),
+            "buffers": [*replica.buffers, *replica.counters],
             "rule": rule.state_dict(),
         }
         (own if rule.optimizer_is_local else common)["optimizer"] = replica.optimizer_state()
@@ -144,7 +144,9 @@ class Saver:
         replica.load_optimizer_state(own["optimizer"] if local else common["optimizer"])
         self.rule.load_state_dict(own["rule"])
         if same:
-            for vector, saved in zip(replica.buffers, own["buffers"], strict=True):
+            for vector, saved in zip(
+                (*replica.buffers, *replica.counters), own["buffers"], strict=True
+            ):
                 vector.copy_(saved)
             load_random_state(own["random"])
             self.recorder.load_state_dict(own["recorder"])
@@ -160,11 +162,18 @@ class Saver:
         changes = []
         if before != now:
             changes.append(f"{now} workers instead of {before}")
-        old, new = before * int(common["batch_size"]), now * self.settings.train.batch_size
-        if old != new:
+        settings = self.settings.model_dump()
+        for section in ("run", "train", "optimizer", "schedule"):
+            for key, value in settings[section].items():
+                old = common["settings"][section].get(key)
+                if old != value:
+                    changes.append(f"{section}.{key} {value!r} instead of {old!r}")
+        old_batch = before * int(common["settings"]["train"]["batch_size"])
+        new_batch = now * self.settings.train.batch_size
+        if old_batch != new_batch:
             scaled = self.settings.schedule.scaling != "none"
             rate = ", and the learning rate with it" if scaled else ""
-            changes.append(f"global batch {new} instead of {old}{rate}")
+            changes.append(f"global batch {new_batch} instead of {old_batch}{rate}")
         if before != now:
             changes.append("the workers' random streams are new; the epoch's other samples follow")
             if local_optimizer:

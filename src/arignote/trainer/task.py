@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 from arignote.frameworks.base import Replica
 from arignote.recorder.phases import Recorder
-from arignote.rules.base import Bring
+from arignote.rules.base import Bring, StepResult
 
 
 class Task(ABC):
@@ -33,8 +34,15 @@ class Task(ABC):
         """Fetch this worker's next batch, run forward and backward; book wait and calc."""
 
     @abstractmethod
-    def validate(self, recorder: Recorder) -> None:
-        """Run this worker's part of the validation set; the sums go to `recorder`."""
+    def consumed(self, result: StepResult) -> int:
+        """How far a step has brought the epoch, in the units of `train_size`."""
+
+    @abstractmethod
+    def validate(self, recorder: Recorder, stopping: Callable[[], bool]) -> None:
+        """Run this worker's part of the validation set; the sums go to `recorder`.
+
+        Ends early, its sums being worth nothing, once `stopping()` is true.
+        """
 
     @abstractmethod
     def close(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -19,7 +20,7 @@ from arignote.exchange.base import Route
 from arignote.frameworks.torch_replica import TorchReplica
 from arignote.models.base import Model
 from arignote.recorder.phases import Recorder
-from arignote.rules.base import Bring
+from arignote.rules.base import Bring, StepResult
 from arignote.trainer.batch_norm import synchronise_batch_norm
 from arignote.trainer.schedule import learning_rate_factor
 from arignote.trainer.seeds import seed_build, seed_worker
@@ -46,6 +47,8 @@ class TorchTask(Task):
         self.device = device
         self.n_epochs = settings.train.epochs
         model.settings = settings
+        # Data that draws at random (a split, say) must draw the same on every worker.
+        seed_build(settings.run.seed)
         model.dataset = self.dataset = model.data()
         self.train_size = self.dataset.train_size
         if self.train_size < world.size:
@@ -53,6 +56,7 @@ class TorchTask(Task):
                 f"{world.size} workers but only {self.train_size} training samples: "
                 f"use at most -n {self.train_size}"
             )
+        self._fp64 = settings.train.precision == "fp64"
         self._amp, scaler = self._precision()
         module = self._build()
         optimizer = model.optimizer(p for p in module.parameters() if p.requires_grad)
@@ -76,8 +80,9 @@ class TorchTask(Task):
         module = self.model.build()
         if self.settings.train.batch_norm == "synchronised":
             module = synchronise_batch_norm(module, self.world)
-        dtype = torch.float64 if self.settings.train.precision == "fp64" else torch.float32
-        module = module.to(self.device, dtype)
+        module = module.to(self.device)
+        if self._fp64:
+            module = module.double()
         self.model.module = module
         return module
 
@@ -124,7 +129,9 @@ class TorchTask(Task):
             workers=workers,
         )
         seed = self.settings.run.seed
-        batch = self._place(self.dataset.train_batch(indices, seed=seed, epoch=epoch))
+        # A data set is never asked for nothing: an empty batch is cut off one of one sample.
+        asked = indices if len(indices) else self._order[:1]
+        batch = self._place(self.dataset.train_batch(asked, seed=seed, epoch=epoch))
         recorder.end("wait")
         self._set_rate(epoch + consumed / self.train_size)
         self.replica.module.train()
@@ -137,6 +144,12 @@ class TorchTask(Task):
     def _forward_backward(self, batch: Batch) -> float:
         with self._autocast():
             loss = self.model.loss(batch)
+        if not isinstance(loss, torch.Tensor) or loss.numel() != 1 or not loss.requires_grad:
+            what = tuple(loss.shape) if isinstance(loss, torch.Tensor) else type(loss).__name__
+            raise UserError(
+                f"{type(self.model).__name__}.loss returned {what}: expected a tensor of one "
+                "element that depends on the parameters"
+            )
         scaler = self.replica.scaler
         (loss if scaler is None else scaler.scale(loss)).backward()  # type: ignore[no-untyped-call]
         return float(loss.detach())
@@ -144,17 +157,19 @@ class TorchTask(Task):
     def _nothing(self, batch: Batch) -> float:
         """Go through the motions of an empty batch where other workers wait for us in them."""
         if self.settings.train.batch_norm == "synchronised" and self.world.size > 1:
-            self._forward_backward(batch)
+            self._forward_backward(Batch(batch.inputs[:0], batch.targets[:0]))
             for vector in self.replica.gradients:
                 vector.zero_()
         self._outputs = None
         return 0.0
 
     def _place(self, batch: Batch) -> Batch:
-        dtype = torch.float64 if self.settings.train.precision == "fp64" else batch.inputs.dtype
+        inputs, targets = (
+            tensor.double() if self._fp64 and tensor.is_floating_point() else tensor
+            for tensor in batch
+        )
         return Batch(
-            batch.inputs.to(self.device, dtype, non_blocking=True),
-            batch.targets.to(self.device, non_blocking=True),
+            inputs.to(self.device, non_blocking=True), targets.to(self.device, non_blocking=True)
         )
 
     def _set_rate(self, epochs_done: float) -> None:
@@ -173,18 +188,27 @@ class TorchTask(Task):
         outputs = self._outputs
         if not isinstance(outputs, torch.Tensor) or outputs.ndim != 2 or targets.ndim != 1:
             return math.nan
+        scores = len(outputs) == len(targets) and outputs.shape[1] > 1
+        if not scores or targets.is_floating_point():
+            return math.nan
         best = outputs.detach().topk(min(k, outputs.shape[1]), dim=1).indices
         hit = (best == targets[:, None]).any(dim=1)
         return 1 - float(hit.float().mean()) if len(targets) else 0.0
 
+    def consumed(self, result: StepResult) -> int:
+        """The samples of the step."""
+        return round(result.samples)
+
     @torch.no_grad()
-    def validate(self, recorder: Recorder) -> None:
+    def validate(self, recorder: Recorder, stopping: Callable[[], bool]) -> None:
         """This worker's contiguous part of the validation set, each sample once over all."""
         self.replica.module.eval()
         own = worker_slice(
             self.dataset.validation_size, rank=self.world.rank, workers=self.world.size
         )
         for start in range(own.start, own.stop, VALIDATION_BATCH_SIZE):
+            if stopping():
+                return
             stop = min(start + VALIDATION_BATCH_SIZE, own.stop)
             indices = np.arange(start, stop, dtype=np.int64)
             batch = self._place(self.dataset.validation_batch(indices))

@@ -1,0 +1,29 @@
+"""The launcher's control folder, through which workers on its host tell it what it must know.
+
+On another host the folder is not there; then nothing is told, and the launcher relies on the
+run's events.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+CONTROL_VARIABLE = "ARIGNOTE_CONTROL"
+JOINING, MET = "joining", "met"
+"""A worker begins to join the world; all have joined."""
+
+
+def folder() -> Path | None:
+    """The control folder, where there is one."""
+    named = os.environ.get(CONTROL_VARIABLE)
+    return Path(named) if named is not None and Path(named).is_dir() else None
+
+
+def mark(name: str) -> None:
+    """Leave the mark `name`."""
+    here = folder()
+    if here is not None:
+        with suppress(OSError):
+            (here / name).touch()
