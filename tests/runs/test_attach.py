@@ -108,3 +108,18 @@ def test_unknown_names() -> None:
         arignote.attach(model, optimizer, rule="bps")
     with pytest.raises(arignote.UserError, match="unknown exchange 'alreduce'"):
         arignote.attach(model, optimizer, exchange="alreduce")
+
+
+def test_worker_that_leaves_before_it_attaches(mpi_cli: Any) -> None:
+    (mpi_cli.folder / "early.py").write_text(
+        "import os, sys\n"
+        "if '0' not in (os.environ.get('OMPI_COMM_WORLD_RANK'), os.environ.get('PMI_RANK')):\n"
+        "    sys.exit(0)\n"
+        "import arignote\n"
+        "from torch import nn, optim\n"
+        "model = nn.Linear(2, 1)\n"
+        "arignote.attach(model, optim.SGD(model.parameters(), lr=0.1))\n"
+    )
+    limit = ("--set", "launch.start_timeout_seconds=4.0")
+    ended = mpi_cli("run", "-n", "2", *limit, "early.py", code=1, timeout=40)
+    assert "not all 2 workers joined within 4 s of the first" in ended.err

@@ -134,3 +134,34 @@ def test_workers_that_never_meet(cli: Any) -> None:
     settings = ("--set", f"launch.mpirun={fake}", "--set", "launch.start_timeout_seconds=1.5")
     ended = cli(*DIGITS, "-n", "2", *settings, code=1, timeout=20)
     assert "not all 2 workers came to the first meeting within 1.5 s" in one_line(ended)
+
+
+def test_worker_that_leaves_without_a_word(cli: Any) -> None:
+    (cli.folder / "leaver.py").write_text(
+        "import os\n"
+        "from torch import nn\n"
+        "from arignote import Model\n"
+        "class Leaver(Model):\n"
+        "    defaults = {'run.data': 'synthetic:1x8x8,10'}\n"
+        "    def build(self):\n"
+        "        return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))\n"
+        "    def loss(self, batch):\n"
+        "        os._exit(0)\n"
+    )
+    line = one_line(cli("train", "leaver.py:Leaver", "--out", "run", code=1))
+    assert "the workers left before the run was finished, without an error; nothing was s" in line
+
+
+def test_run_that_a_models_own_file_starts(cli: Any) -> None:
+    (cli.folder / "loop.py").write_text(
+        "from torch import nn\n"
+        "from arignote import BSP, Model\n"
+        "class Net(Model):\n"
+        "    defaults = {'run.data': 'synthetic:1x8x8,10', 'train.epochs': 1}\n"
+        "    def build(self):\n"
+        "        return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))\n"
+        "rule = BSP()\n"
+        "rule.init(devices=['cpu0'], modelfile='loop.py', modelclass='Net')\n"
+    )
+    line = one_line(cli("train", "loop.py:Net", "--out", "run", code=2))
+    assert "a worker's own file starts another run: put the lines with init() and wait()" in line
