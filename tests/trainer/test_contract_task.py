@@ -46,6 +46,8 @@ class Counter:
         return "stop" if count == 1 else None
     def adjust_hyperp(self, epoch): pass
     def cleanup(self): pass
+    def save(self, path):
+        with open(path + "/mine.txt", "a") as file: file.write("saved")
 '''
 
 
@@ -56,6 +58,8 @@ def test_counts_batches_and_resumes_in_the_middle(train: Any, tmp_path: Any) -> 
     model = straight.trainer.task.model
     assert model.params[0].tolist() == [8, 2 * (0 + 1 + 2 + 3)]
     assert model.modes == ["train", "val", "train", "val"]
+    mine = list((tmp_path / "straight/checkpoints").glob("step-*/mine.txt"))
+    assert [path.read_text() for path in mine] == ["saved"] * 2
     train(2, settings, folder="stopped", stop_at=6)
     with pytest.raises(Exception, match=r"is of 2 workers in the middle of an epoch.*with -n 2"):
         train(3, settings, folder="stopped", resume=True)

@@ -56,6 +56,10 @@ class CheckpointStore:
         self.world = world
         self.keep_last = keep_last
 
+    def path(self, step: int) -> Path:
+        """The folder of the checkpoint of `step`."""
+        return self.folder / f"step-{step:08d}"
+
     def names(self) -> list[str]:
         """The finished checkpoints, oldest first."""
         if not self.folder.is_dir():
@@ -109,7 +113,7 @@ class CheckpointStore:
         manifest.write_text(json.dumps(record, indent=1))
         _flush(manifest)
         _flush(hidden)
-        final = self.folder / f"step-{step:08d}"
+        final = self.path(step)
         shutil.rmtree(final, ignore_errors=True)
         hidden.rename(final)
         _flush(self.folder)

@@ -32,9 +32,9 @@ class Trainable(Protocol):
 
     Constructed with one dict: `rank`, `size`, `verbose`, `seed`, `batch_size`, `n_epochs`.
     Optional methods: `compile_iter_fns()`, `reset_iter(mode)` before an epoch's training or
-    validation. Optional attribute: `samples`, the weight of the last `train_iter` in an average
-    (default: all workers alike). Saved and resumed are `params`; other state of the model (its
-    velocities, say) is its own affair.
+    validation, `save(path)` on rank 0 into the folder of each new checkpoint. Optional attribute:
+    `samples`, the weight of the last `train_iter` in an average (default: all workers alike).
+    Resumed are `params`; other state of the model (its velocities, say) is its own affair.
     """
 
     params: Sequence[Any]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from arignote.comm.base import World
@@ -93,6 +94,11 @@ class ContractTask(Task):
         for count in range(int(self.model.data.n_batch_val)):
             if stopping() or self.model.val_iter(count, recorder) == "stop":
                 return
+
+    def saved(self, checkpoint: Path) -> None:
+        """Let the model save what it likes beside its params, where its contract has `save`."""
+        if hasattr(self.model, "save"):
+            self.model.save(str(checkpoint))
 
     def close(self) -> None:
         """The model's own clean-up."""

@@ -71,6 +71,8 @@ class Saver:
         problem = self.store.save(step, weights=weights, common=common, own=own)
         if problem is None:
             self.saved_at = step
+            if self.store.world.rank == 0:
+                self.task.saved(self.store.path(step))
             seconds = time.perf_counter() - begun
             self.journal.event("checkpoint", step=step, seconds=seconds)
         else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from pathlib import Path
 
 from arignote.frameworks.base import Replica
 from arignote.recorder.phases import Recorder
@@ -43,6 +44,10 @@ class Task(ABC):
 
         Ends early, its sums being worth nothing, once `stopping()` is true.
         """
+
+    @abstractmethod
+    def saved(self, checkpoint: Path) -> None:
+        """On rank 0: a checkpoint was just written; the model may add files of its own to it."""
 
     @abstractmethod
     def close(self) -> None:

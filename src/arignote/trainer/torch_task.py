@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -216,6 +217,9 @@ class TorchTask(Task):
                 loss = float(self.model.loss(batch))
             top1, top5 = self._error(batch.targets, 1), self._error(batch.targets, 5)
             recorder.val_error(start, loss, top1, top5, samples=len(indices))
+
+    def saved(self, checkpoint: Path) -> None:
+        """All is in the checkpoint already."""
 
     def close(self) -> None:
         """Nothing is open."""
