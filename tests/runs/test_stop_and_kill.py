@@ -78,18 +78,28 @@ def test_other_signals_stop_too(
 def test_killed_worker_ends_the_run_and_is_named(
     mpi_cli: Any, wait_until: Any, reached: Any, worker_processes: Any, victim: int
 ) -> None:
+    before = segments()
     process = start(mpi_cli, wait_until, reached, 2, "--epochs", "50")
     peer = peers(mpi_cli.folder / "run")[victim]
+    # What an MPI shares between workers, it leaves behind when they are killed.
+    assert segments() - before
     os.kill(peer["pid"], signal.SIGKILL)
     err = finish(process, 10)
     assert process.returncode == 1
     assert worker_processes() == []
+    assert segments() - before == set()
     lines = err.strip().splitlines()
     wanted = f"worker {victim} (host {peer['host']}, pid {peer['pid']}) was killed by SIGKILL"
     assert wanted in lines[-1]
     assert "go on with: arignote train --resume run" in lines[-1]
     if victim == 1:
         mpi_cli("train", "--resume", "run", "--steps", "45")
+
+
+def segments() -> set[str]:
+    """Shared memory that carries the name of an MPI."""
+    shared = Path("/dev/shm").iterdir()
+    return {p.name for p in shared if p.name.startswith(("mpich_shm", "sm_segment"))}
 
 
 def peers(folder: Path) -> list[dict[str, Any]]:

@@ -19,11 +19,13 @@ import psutil
 
 from arignote import control, failure
 from arignote.launch.flavours.base import Death, Flavour
+from arignote.launch.segments import mapped_segments, remove_segments
 from arignote.orphan import die_with_parent
 
 _POLL_SECONDS = 0.05
 _AFTER_FAILURE_SECONDS = 3.0
 _AFTER_END_SECONDS = 30.0
+_LOOK_SECONDS = 0.5
 _TERMINATE_SECONDS = 1.5
 
 
@@ -83,6 +85,8 @@ class Supervisor:
         self._asked: list[int] = []
         self._noise: list[str] = []
         self._family: dict[int, psutil.Process] = {}
+        self._segments: set[Path] = set()
+        self._look_again = 0.0
 
     def run(self, argv: list[str], environment: dict[str, str]) -> Outcome:
         """Start `argv`, watch it, and return once nothing of it is left."""
@@ -174,6 +178,10 @@ class Supervisor:
         with suppress(psutil.Error):
             for child in psutil.Process(process.pid).children(recursive=True):
                 self._family.setdefault(child.pid, child)
+        if time.monotonic() >= self._look_again:
+            self._look_again = time.monotonic() + _LOOK_SECONDS
+            for pid in self._family:
+                self._segments |= mapped_segments(pid)
 
     def _end_all(self, process: subprocess.Popen[bytes]) -> None:
         """End what is left: ask mpirun first (it reaches other hosts), then kill each."""
@@ -190,6 +198,7 @@ class Supervisor:
             process.kill()
         process.wait()
         psutil.wait_procs(left, timeout=2)
+        remove_segments(self._segments)
 
     def _pump(self, stream: IO[bytes], error: bool) -> None:
         with stream:
