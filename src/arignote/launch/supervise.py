@@ -145,7 +145,10 @@ class Supervisor:
             time.sleep(_POLL_SECONDS)
             now = time.monotonic()
             self._screen.refresh()
-            self._note_family(process)
+            if now >= self._look_again:
+                # Not at every turn: it reads all of /proc, on cores that the workers need.
+                self._look_again = now + _LOOK_SECONDS
+                self._note_family(process)
             met = met or (folder / control.MET).exists() or self._started()
             if len(self._asked) > forwarded:
                 if forwarded:
@@ -178,10 +181,8 @@ class Supervisor:
         with suppress(psutil.Error):
             for child in psutil.Process(process.pid).children(recursive=True):
                 self._family.setdefault(child.pid, child)
-        if time.monotonic() >= self._look_again:
-            self._look_again = time.monotonic() + _LOOK_SECONDS
-            for pid in self._family:
-                self._segments |= mapped_segments(pid)
+        for pid in self._family:
+            self._segments |= mapped_segments(pid)
 
     def _end_all(self, process: subprocess.Popen[bytes]) -> None:
         """End what is left: ask mpirun first (it reaches other hosts), then kill each."""
