@@ -130,7 +130,7 @@ def _supervise(launched: Launched, settings: Launch, run_folder: Path, *, resume
         supervisor = Supervisor(
             launched.flavour,
             display,
-            graceful=launched.flavour.passes_usr1,
+            graceful=True,
             grace_seconds=settings.grace_seconds,
             start_timeout_seconds=settings.start_timeout_seconds,
             started=lambda: display.met,

@@ -40,8 +40,6 @@ class Flavour(ABC):
     """One launcher."""
 
     name: str
-    passes_usr1: bool = True
-    """Whether a SIGUSR1 sent to it reaches the workers."""
     noise_on_stdout: bool = False
     """Whether its messages about failed processes may come on stdout too."""
 
