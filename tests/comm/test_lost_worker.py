@@ -72,7 +72,7 @@ def test_world_of_the_wrong_size(monkeypatch: pytest.MonkeyPatch) -> None:
     import sys
 
     # As when mpirun and mpi4py belong to different MPIs: each process is a world of one.
-    code = "from arignote.comm.mpi import MPIWorld; MPIWorld(expected_size=2, timeout_seconds=5)"
+    code = "from arignote.comm.mpi import join_mpi; join_mpi(expected_size=2, timeout_seconds=5)"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False
     )

@@ -64,6 +64,34 @@ def check_peers(world: World) -> None:
     assert world.local_rank == world.rank
 
 
+def check_messages(world: World) -> None:
+    # Everyone to everyone else, several of one tag at once, sizes 0 to many.
+    others = [rank for rank in range(world.size) if rank != world.rank]
+    for elements in SIZES:
+        sent = [torch.arange(elements).float() + world.rank + turn for turn in range(2)]
+        got = {rank: [torch.empty(elements) for _ in range(2)] for rank in others}
+        requests = [world.send(sent[turn], rank, 3) for rank in others for turn in range(2)]
+        requests += [world.receive(got[rank][turn], rank, 3) for rank in others for turn in (0, 1)]
+        world.wait(requests, "messages")
+        assert all(request.done() for request in requests)
+        for rank in others:
+            for turn in range(2):
+                assert torch.equal(got[rank][turn], torch.arange(elements).float() + rank + turn)
+
+
+def check_split(world: World) -> None:
+    part = world.split(world.rank % 2)
+    members = [rank for rank in range(world.size) if rank % 2 == world.rank % 2]
+    assert part.size == len(members)
+    assert members[part.rank] == world.rank
+    assert part.meet([world.rank], "a part").tolist() == [sum(members)]
+    assert world.meet([1], "the whole").tolist() == [world.size]
+    twin = world.split(0)
+    assert (twin.rank, twin.size) == (world.rank, world.size)
+    twin.close()
+    part.close()
+
+
 CHECKS = (
     check_meet,
     check_sum,
@@ -71,6 +99,8 @@ CHECKS = (
     check_broadcast,
     check_gather,
     check_peers,
+    check_messages,
+    check_split,
 )
 
 

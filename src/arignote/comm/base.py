@@ -1,7 +1,8 @@
 """The contract of a world: all ranks of a run, and the few things they do together.
 
 Members: `serial` (one worker, no MPI), `threads` (workers as threads, for tests), `mpi`.
-All of a world's methods are collective: every worker calls them, in the same order.
+All of a world's methods are collective (every worker calls them, in the same order) but
+`send`, `receive` and `wait`. A world serves one thread; `split(0)` gives another thread its own.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +29,16 @@ class Peer:
         return f"worker {self.rank} (host {self.host}, pid {self.pid})"
 
 
+class Request(Protocol):
+    """A message on its way."""
+
+    peer: int
+    """Who sends it, or is to receive it."""
+
+    def done(self) -> bool:
+        """Whether it has arrived (of a sent one: whether its memory may be changed); no wait."""
+
+
 class World(ABC):
     """All workers of a run, seen from one of them."""
 
@@ -39,6 +50,12 @@ class World(ABC):
     """Name and version of what carries the messages."""
     timeout_seconds: float
     """How long any wait may last before it is an error that names who did not come."""
+    patient: bool = False
+    """Whether waits leave the core to others at once: for a thread beside one that computes."""
+    many_threads: bool = True
+    """Whether another thread may use a `split` world of its own at the same time."""
+    device_buffers: bool = False
+    """Whether `sum_` takes memory of a GPU as it is (a CUDA-aware MPI)."""
 
     @property
     def size(self) -> int:
@@ -65,6 +82,8 @@ class World(ABC):
     def sum_(self, vector: torch.Tensor, what: str) -> None:
         """Replace `vector` (1-D, contiguous, CPU) by the sum of all workers' vectors.
 
+        All must have come already (`meet`).
+
         Raises:
             LostWorkerError: as `meet`.
         """
@@ -83,6 +102,32 @@ class World(ABC):
 
         Raises:
             LostWorkerError: as `meet`.
+        """
+
+    @abstractmethod
+    def send(self, wire: torch.Tensor, to: int, tag: int) -> Request:
+        """Begin to send `wire` (contiguous, CPU); it must not change before that is done.
+
+        Between two workers, messages with the same tag arrive in the order they were sent.
+        """
+
+    @abstractmethod
+    def receive(self, wire: torch.Tensor, source: int, tag: int) -> Request:
+        """Begin to receive a message of exactly `wire`'s size into it."""
+
+    @abstractmethod
+    def wait(self, requests: Sequence[Request], what: str) -> None:
+        """Wait until all `requests` are done.
+
+        Raises:
+            LostWorkerError: one was not within `timeout_seconds`; names the worker.
+        """
+
+    @abstractmethod
+    def split(self, color: int) -> World:
+        """The world of all workers that call this with the same `color`, ranks in this order.
+
+        Its messages never meet those of this world.
         """
 
     @abstractmethod

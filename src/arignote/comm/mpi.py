@@ -11,7 +11,7 @@ import json
 import os
 import platform
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 import numpy as np
@@ -19,7 +19,8 @@ import numpy.typing as npt
 import torch
 
 from arignote import control, failure
-from arignote.comm.base import Peer, World
+from arignote.comm.base import Peer, Request, World
+from arignote.comm.cuda_aware import cuda_aware
 from arignote.comm.watchdog import Watchdog
 from arignote.comm.who import RollBook
 from arignote.errors import LostWorkerError, UserError
@@ -35,55 +36,73 @@ _NAP_SECONDS = 0.0002
 _ASK_AFTER_SECONDS = 0.2
 
 
-class MPIWorld(World):
-    """The workers of an MPI job.
+def join_mpi(*, expected_size: int | None, timeout_seconds: float) -> MPIWorld:
+    """The world of all processes that the MPI job was started with.
 
     Raises:
         UserError: no MPI library, or a job of another size than the launcher started.
     """
+    control.mark(control.JOINING)
+    try:
+        from mpi4py import MPI
+    except (ImportError, RuntimeError) as error:
+        raise UserError(f"{NO_MPI} ({str(error).splitlines()[0]})") from None
+    size = MPI.COMM_WORLD.Get_size()
+    if expected_size is not None and size != expected_size:
+        raise UserError(
+            f"{expected_size} workers were started but MPI formed a world of {size}: mpirun and "
+            f"mpi4py belong to different MPIs; mpi4py loaded {_library()}; run `arignote doctor`, "
+            "or name the right one with --set launch.mpirun=PATH"
+        )
+    world = MPIWorld(MPI.COMM_WORLD, timeout_seconds)
+    control.mark(control.MET)
+    return world
 
-    def __init__(self, *, expected_size: int | None, timeout_seconds: float) -> None:
-        control.mark(control.JOINING)
-        try:
-            from mpi4py import MPI
-        except (ImportError, RuntimeError) as error:
-            raise UserError(f"{NO_MPI} ({str(error).splitlines()[0]})") from None
-        self.timeout_seconds = timeout_seconds
-        first_line = MPI.Get_library_version().strip("\0 \n").splitlines()[0]
-        self.library = " ".join(first_line.split(",")[0].split())
+
+def _library() -> str:
+    """Name and version of the MPI."""
+    from mpi4py import MPI
+
+    first_line = MPI.Get_library_version().strip("\0 \n").splitlines()[0]
+    return " ".join(first_line.split(",")[0].split())
+
+
+class MPIWorld(World):
+    """The workers of an MPI communicator, which stays the caller's."""
+
+    def __init__(self, comm: Any, timeout_seconds: float) -> None:
+        from mpi4py import MPI
+
         self._mpi = MPI
+        self.library = _library()
+        self.timeout_seconds = timeout_seconds
+        self.many_threads = MPI.Query_thread() == MPI.THREAD_MULTIPLE
+        self.device_buffers = cuda_aware()
+        self.rank = comm.Get_rank()
         self._watchdog = Watchdog(self._on_expiry)
         # Own communicators: a message of ours never matches one of the user's.
         with self._watchdog.guard("the start of MPI", timeout_seconds):
-            self._comm = MPI.COMM_WORLD.Dup()
-            self.rank = self._comm.Get_rank()
-            size = self._comm.Get_size()
-            if expected_size is not None and size != expected_size:
-                raise UserError(
-                    f"{expected_size} workers were started but MPI formed a world of {size}: "
-                    f"mpirun and mpi4py belong to different MPIs; mpi4py loaded {self.library}; "
-                    "run `arignote doctor`, or name the right one with --set launch.mpirun=PATH"
-                )
-            self._book = RollBook(MPI.COMM_WORLD.Dup())
+            self._comm = comm.Dup()
+            self._book = RollBook(comm.Dup())
             everyone = self._comm.allgather(f"{platform.node()} {os.getpid()}")
         self.peers = tuple(
             Peer(rank, host, int(pid))
             for rank, (host, pid) in enumerate(line.rsplit(" ", 1) for line in everyone)
         )
-        control.mark(control.MET)
 
     def meet(self, values: Sequence[float], what: str) -> npt.NDArray[np.float64]:
         """A polled Iallreduce of the small vector."""
         # One element more: a sum of nothing would wait for nobody.
         mine = np.array([*values, 1.0], dtype=np.float64)
         total = np.empty_like(mine)
-        self._wait(self._comm.Iallreduce(mine, total), what)
+        if not self._poll(self._comm.Iallreduce(mine, total).Test):
+            self._name_missing(what)
         return total[:-1]
 
     def sum_(self, vector: torch.Tensor, what: str) -> None:
         """MPI's own Allreduce, in place; call it after a meeting (as `step` does)."""
         with self._watchdog.guard(what, self.timeout_seconds):
-            self._comm.Allreduce(self._mpi.IN_PLACE, vector.numpy())
+            self._comm.Allreduce(self._mpi.IN_PLACE, _buffer(vector))
 
     def broadcast_(self, vector: torch.Tensor, what: str) -> None:
         """MPI's own Bcast, after a meeting."""
@@ -107,6 +126,38 @@ class MPIWorld(World):
             for end, length in zip(ends, lengths, strict=True)
         ]
 
+    def send(self, wire: torch.Tensor, to: int, tag: int) -> Request:
+        """Isend of its bytes."""
+        return _Message(self._comm.Isend(_bytes(wire), to, tag), to)
+
+    def receive(self, wire: torch.Tensor, source: int, tag: int) -> Request:
+        """Irecv of its bytes."""
+        return _Message(self._comm.Irecv(_bytes(wire), source, tag), source)
+
+    def wait(self, requests: Sequence[Request], what: str) -> None:
+        """Poll them all, since MPI moves none while nobody calls it."""
+        pending = list(requests)
+
+        def all_done() -> bool:
+            pending[:] = [request for request in pending if not request.done()]
+            return not pending
+
+        if not self._poll(all_done):
+            names = ", ".join(str(self.peers[rank]) for rank in sorted({r.peer for r in pending}))
+            raise LostWorkerError(
+                f"{names} did not finish {what} within {self.timeout_seconds:g} s; look at that "
+                "worker and the network to it, or raise train.timeout_seconds"
+            )
+
+    def split(self, color: int) -> World:
+        """A communicator of MPI's own making; all must be here."""
+        self.meet([], "a split of the world")
+        with self._watchdog.guard("a split of the world", self.timeout_seconds):
+            comm = self._comm.Split(color, self.rank)
+            world = MPIWorld(comm, self.timeout_seconds)
+            comm.Free()
+        return world
+
     def close(self) -> None:
         """Free what was made; mpi4py finalises MPI when Python ends."""
         with self._watchdog.guard("the end of the run", self.timeout_seconds):
@@ -114,18 +165,22 @@ class MPIWorld(World):
             self._comm.Free()
         self._watchdog.close()
 
-    def _wait(self, request: Any, what: str) -> None:
-        """Poll `request`: spin first (rounds are short), then yield, then nap."""
+    def _poll(self, done: Callable[[], bool]) -> bool:
+        """Ask until `done`: spin first (rounds are short), then yield, then nap.
+
+        False once the deadline has passed.
+        """
         begun = time.monotonic()
-        while not request.Test():
+        while not done():
             waited = time.monotonic() - begun
-            if waited < _SPIN_SECONDS:
+            if waited < _SPIN_SECONDS and not self.patient:
                 continue
             if waited > _ASK_AFTER_SECONDS:
                 self._book.answer()
             if waited > self.timeout_seconds:
-                self._name_missing(what)
-            time.sleep(0 if waited < _YIELD_SECONDS else _NAP_SECONDS)
+                return False
+            time.sleep(0 if waited < _YIELD_SECONDS and not self.patient else _NAP_SECONDS)
+        return True
 
     def _missing(self) -> tuple[str, str]:
         """(who is not there, who is), as far as those who wait can find out."""
@@ -144,7 +199,7 @@ class MPIWorld(World):
     def _on_expiry(self, what: str) -> None:
         """From the watchdog's thread: all had come, so all that live ask and answer now."""
         names, here = "a worker, or the network,", "unknown"
-        if self._mpi.Query_thread() == self._mpi.THREAD_MULTIPLE and hasattr(self, "_book"):
+        if self.many_threads and hasattr(self, "_book"):
             missing, here = self._missing()
             names = missing or names
         failure.leave(
@@ -152,5 +207,22 @@ class MPIWorld(World):
                 f"{names} did not finish {what} within {self.timeout_seconds:g} s though all "
                 f"workers had come to it (here: {here})"
             ),
-            getattr(self, "rank", 0),
+            self.rank,
         )
+
+
+class _Message:
+    """An MPI request with its peer."""
+
+    def __init__(self, request: Any, peer: int) -> None:
+        self.peer = peer
+        self.done: Callable[[], bool] = request.Test
+
+
+def _bytes(wire: torch.Tensor) -> Any:
+    return wire.view(torch.uint8).numpy() if wire.numel() else np.empty(0, dtype=np.uint8)
+
+
+def _buffer(vector: torch.Tensor) -> Any:
+    """What mpi4py takes: NumPy memory, or a GPU's as it is."""
+    return vector.numpy() if vector.device.type == "cpu" else vector

@@ -19,7 +19,7 @@ def open_world(timeout_seconds: float) -> World:
     """One worker alone where nothing says otherwise, else the MPI world.
 
     Raises:
-        UserError: as `MPIWorld`.
+        UserError: as `join_mpi`.
     """
     expected = os.environ.get(WORKERS_VARIABLE) or os.environ.get("SLURM_STEP_NUM_TASKS")
     if expected is None and any(int(os.environ.get(v, "1")) > 1 for v in _SIZE_VARIABLES):
@@ -29,6 +29,6 @@ def open_world(timeout_seconds: float) -> World:
         return SerialWorld()
     else:
         started = int(expected)
-    from arignote.comm.mpi import MPIWorld
+    from arignote.comm.mpi import join_mpi
 
-    return MPIWorld(expected_size=started, timeout_seconds=timeout_seconds)
+    return join_mpi(expected_size=started, timeout_seconds=timeout_seconds)

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from arignote.comm.base import Peer, World
+from arignote.comm.base import Peer, Request, World
 
 
 class SerialWorld(World):
@@ -36,6 +36,21 @@ class SerialWorld(World):
     def gather(self, item: Any, what: str) -> list[Any]:
         """The one item."""
         return [item]
+
+    def send(self, wire: torch.Tensor, to: int, tag: int) -> Request:
+        """There is nobody to send to."""
+        raise ValueError(f"one worker alone cannot send to worker {to}")
+
+    def receive(self, wire: torch.Tensor, source: int, tag: int) -> Request:
+        """There is nobody to receive from."""
+        raise ValueError(f"one worker alone cannot receive from worker {source}")
+
+    def wait(self, requests: Sequence[Request], what: str) -> None:
+        """There are no requests."""
+
+    def split(self, color: int) -> World:
+        """The same again."""
+        return SerialWorld()
 
     def close(self) -> None:
         """Nothing to leave."""

@@ -10,15 +10,17 @@ import json
 import os
 import platform
 import threading
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from arignote.comm.base import Peer, World
+from arignote.comm.base import Peer, Request, World
 from arignote.errors import LostWorkerError
 
 T = TypeVar("T")
@@ -29,8 +31,10 @@ class _Hub:
 
     def __init__(self, size: int) -> None:
         self.size = size
-        self.changed = threading.Condition()
+        self.changed = threading.Condition(threading.RLock())
         self.tables: dict[int, dict[int, Any]] = {}
+        self.letters: dict[tuple[int, int, int, int], torch.Tensor] = {}
+        """(from, to, tag, how many-th) -> what is sent."""
 
     def trade(
         self, turn: int, rank: int, item: Any, what: str, timeout_seconds: float
@@ -50,16 +54,51 @@ class _Hub:
             return [table[r] for r in range(self.size)]
 
 
+@dataclass
+class _Sent:
+    """A letter in the hub: copied, so done at once."""
+
+    peer: int
+
+    def done(self) -> bool:
+        return True
+
+
+class _Awaited:
+    """A letter that may not be in the hub yet."""
+
+    def __init__(self, hub: _Hub, key: tuple[int, int, int, int], wire: torch.Tensor) -> None:
+        self.peer = key[0]
+        self._hub, self._key, self._wire = hub, key, wire
+        self._done = False
+
+    def done(self) -> bool:
+        with self._hub.changed:
+            if not self._done and self._key in self._hub.letters:
+                letter = self._hub.letters.pop(self._key)
+                if letter.numel() != self._wire.numel():
+                    raise ValueError(
+                        f"a message of {letter.numel()} elements for {self._wire.numel()}"
+                    )
+                self._wire.copy_(letter)
+                self._done = True
+        return self._done
+
+
 class ThreadWorld(World):
     """One worker of a world of threads."""
 
-    def __init__(self, rank: int, hub: _Hub, timeout_seconds: float) -> None:
+    def __init__(
+        self, rank: int, hub: _Hub, timeout_seconds: float, hosts: Sequence[str] = ()
+    ) -> None:
         self.rank = rank
-        self.peers = tuple(Peer(r, platform.node(), os.getpid()) for r in range(hub.size))
+        names = hosts or [platform.node()] * hub.size
+        self.peers = tuple(Peer(r, name, os.getpid()) for r, name in enumerate(names))
         self.library = "threads"
         self.timeout_seconds = timeout_seconds
         self._hub = hub
         self._turn = 0
+        self._counts: Counter[tuple[int, int, int]] = Counter()
 
     def _trade(self, item: Any, what: str) -> list[Any]:
         self._turn += 1
@@ -86,14 +125,50 @@ class ThreadWorld(World):
         """All items, each through JSON as over a wire."""
         return [json.loads(text) for text in self._trade(json.dumps(item), what)]
 
+    def _key(self, source: int, to: int, tag: int) -> tuple[int, int, int, int]:
+        self._counts[source, to, tag] += 1
+        return source, to, tag, self._counts[source, to, tag]
+
+    def send(self, wire: torch.Tensor, to: int, tag: int) -> Request:
+        """Lay a copy into the hub."""
+        with self._hub.changed:
+            self._hub.letters[self._key(self.rank, to, tag)] = wire.clone()
+            self._hub.changed.notify_all()
+        return _Sent(to)
+
+    def receive(self, wire: torch.Tensor, source: int, tag: int) -> Request:
+        """Look for it in the hub."""
+        return _Awaited(self._hub, self._key(source, self.rank, tag), wire)
+
+    def wait(self, requests: Sequence[Request], what: str) -> None:
+        """Until the last letter is there."""
+        for request in requests:
+            with self._hub.changed:
+                if not self._hub.changed.wait_for(request.done, self.timeout_seconds):
+                    raise LostWorkerError(
+                        f"worker {request.peer} sent nothing for {what} within "
+                        f"{self.timeout_seconds:g} s"
+                    )
+
+    def split(self, color: int) -> World:
+        """A hub of its own for every color, made by the first of its workers."""
+        table = self._trade((color, _Hub(self.size)), "a split")
+        members = [rank for rank, (theirs, _) in enumerate(table) if theirs == color]
+        hub = table[members[0]][1]
+        hub.size = len(members)
+        hosts = [self.peers[rank].host for rank in members]
+        return ThreadWorld(members.index(self.rank), hub, self.timeout_seconds, hosts)
+
     def close(self) -> None:
         """Nothing to leave."""
 
 
-def thread_worlds(size: int, timeout_seconds: float = 20.0) -> list[ThreadWorld]:
-    """The `size` ends of one world."""
+def thread_worlds(
+    size: int, timeout_seconds: float = 20.0, hosts: Sequence[str] = ()
+) -> list[ThreadWorld]:
+    """The `size` ends of one world; `hosts`: the host each pretends to be on."""
     hub = _Hub(size)
-    return [ThreadWorld(rank, hub, timeout_seconds) for rank in range(size)]
+    return [ThreadWorld(rank, hub, timeout_seconds, hosts) for rank in range(size)]
 
 
 def run_threads(worlds: Sequence[World], work: Callable[[World], T]) -> list[T]:
