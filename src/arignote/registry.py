@@ -66,6 +66,36 @@ ROUTES = Registry(
         "arignote.exchange.routes.allreduce:Allreduce",
         "the MPI library's own allreduce over the whole flat vector",
     ),
+    Entry(
+        "asa",
+        "arignote.exchange.routes.asa:ASA",
+        "alltoall - sum in fp32 - allgather, by chunks both ways at once; takes every codec",
+    ),
+    Entry(
+        "shm",
+        "arignote.exchange.routes.shm:SharedMemory",
+        "one host: each worker sums its slice of everybody's vector in place",
+    ),
+    Entry(
+        "hier",
+        "arignote.exchange.routes.hier:Hierarchical",
+        "several hosts: shm inside each, asa between them, each byte crossing once",
+    ),
+    Entry(
+        "pair",
+        "arignote.exchange.routes.pair:Pair",
+        "no mean: random pairs trade their vectors (Theano-MPI's swap)",
+    ),
+    Entry(
+        "nccl",
+        "arignote.exchange.routes.nccl:NCCL",
+        "GPUs: NVIDIA's library, inside a host and between hosts",
+    ),
+    Entry(
+        "ipc",
+        "arignote.exchange.routes.ipc:CudaIPC",
+        "GPUs of one host: shm in their memory, also where workers share a GPU",
+    ),
 )
 
 CODECS = Registry(
@@ -78,6 +108,7 @@ MODELS = Registry(
     Entry("digits-mlp", "arignote.models.digits:DigitsMLP", "two dense layers for 8x8 digits"),
     Entry("digits-cnn", "arignote.models.digits:DigitsCNN", "small CNN for 8x8 digits"),
     Entry("cifar10-cnn", "arignote.models.cifar10:Cifar10CNN", "small CNN for 32x32 colour images"),
+    Entry("mlp-56m", "arignote.models.mlp:MLP56M", "56.6 M parameters in dense layers, for benches"),
 )
 
 DATA = Registry(

@@ -21,7 +21,7 @@ from arignote.config.model_source import find_model
 from arignote.config.rule_options import parse_rule
 from arignote.config.settings import Settings
 from arignote.errors import UserError
-from arignote.exchange.base import Exchange
+from arignote.exchange.exchange import Exchange
 from arignote.exchange.open import open_exchange
 from arignote.models.base import Model
 from arignote.orphan import die_with_parent

@@ -97,7 +97,6 @@ def test_workers_agree_on_what_none_of_them_would_find_alone(variant: str) -> No
         rule, replica = make(variant, world)
         rule.start(replica)
         for _ in range(300):
-            replica.zero_grad()
             replica.gradients[0].copy_(0.5 * (replica.parameters[0] - 10.0 * world.rank))
             rule.step(replica, Bring(samples=1))
         with rule.consensus(replica):

@@ -1,18 +1,12 @@
-"""Rules, exchanges and their options, as they are checked before any process starts."""
+"""Rules and their options, as they are checked before any process starts."""
 
 from __future__ import annotations
 
 import pytest
 
-from arignote.config.rule_options import (
-    EXCHANGE_ALIASES,
-    OPTIONS,
-    BSPOptions,
-    parse_exchange,
-    parse_rule,
-)
+from arignote.config.rule_options import OPTIONS, BSPOptions, parse_rule
 from arignote.errors import UserError
-from arignote.registry import CODECS, ROUTES, RULES
+from arignote.registry import RULES
 
 
 def test_every_rule_has_options_with_defaults():
@@ -46,43 +40,3 @@ def test_rules_that_are_wrong(text, message):
 def test_options_do_not_change():
     with pytest.raises(ValueError, match="frozen"):
         BSPOptions().scheme = "weights"
-
-
-@pytest.mark.parametrize(
-    ("text", "parts"),
-    [
-        ("auto", ("allreduce", "fp32")),
-        ("ar", ("allreduce", "fp32")),
-        ("allreduce", ("allreduce", "fp32")),
-        ("allreduce:", ("allreduce", "fp32")),
-        ("allreduce:fp32", ("allreduce", "fp32")),
-    ],
-)
-def test_exchanges(text, parts):
-    assert parse_exchange(text) == parts
-
-
-def test_every_route_with_every_codec():
-    for route in ROUTES:
-        for codec in CODECS:
-            assert parse_exchange(f"{route.name}:{codec.name}") == (route.name, codec.name)
-
-
-def test_every_alias_means_something_known():
-    for alias in EXCHANGE_ALIASES:
-        route, codec = parse_exchange(alias)
-        assert route in ROUTES
-        assert codec in CODECS
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("allreduc", r"unknown exchange 'allreduc': did you mean 'allreduce'\? known: .*auto"),
-        ("", r"unknown exchange '': known: .*allreduce"),
-        ("allreduce:fp23", r"unknown codec 'fp23': did you mean 'fp32'\?"),
-    ],
-)
-def test_exchanges_that_are_wrong(text, message):
-    with pytest.raises(UserError, match=message):
-        parse_exchange(text)

@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from arignote import __version__
+from arignote.cli.bench import bench
 from arignote.cli.completion import completion
 from arignote.cli.doctor import doctor
 from arignote.cli.listing import list_families
@@ -25,7 +26,7 @@ def arignote() -> None:
     """Data-parallel deep-learning training over MPI, synchronous or not."""
 
 
-for command in (train, run, list_families, doctor, plot, completion):
+for command in (train, run, list_families, doctor, plot, bench, completion):
     arignote.add_command(command)
 
 

@@ -4,17 +4,11 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from arignote.config.spec import parse_options, parse_spec
-from arignote.errors import UserError, unknown
-from arignote.registry import CODECS, ROUTES, RULES
-
-DEFAULT_EXCHANGE = "allreduce:fp32"
-
-EXCHANGE_ALIASES = {"auto": DEFAULT_EXCHANGE, "ar": "allreduce:fp32"}
-"""`auto`, and Theano-MPI's names."""
-
+from arignote.errors import UserError
+from arignote.registry import RULES
 
 class RuleOptions(BaseModel):
     """Base of all rules' options."""
@@ -27,6 +21,22 @@ class BSPOptions(RuleOptions):
 
     scheme: Literal["gradient", "weights"] = "gradient"
     """gradient: average gradients, then update (cdd); weights: update, then average (avg)."""
+    sharded: Literal["auto", "on", "off"] = "auto"
+    """Each worker updates its share of the weights; auto: on one host, where it can be."""
+    overlap: Literal["auto", "on", "off"] = "auto"
+    """Exchange while backward still runs; auto: between hosts, where it can be."""
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> BSPOptions:
+        if self.sharded == "on" and self.overlap == "on":
+            raise ValueError(
+                "sharded=on and overlap=on exclude each other: weights can only be gathered once "
+                "they are updated; choose one"
+            )
+        for name in ("sharded", "overlap"):
+            if self.scheme == "weights" and getattr(self, name) == "on":
+                raise ValueError(f"{name}=on goes with scheme=gradient only: leave it out")
+        return self
 
 
 OPTIONS: dict[str, type[RuleOptions]] = {"bsp": BSPOptions}
@@ -48,18 +58,3 @@ def parse_rule(text: str) -> tuple[str, RuleOptions]:
         )
     options: RuleOptions = parse_options(model, spec, f"rule {spec.name}")
     return spec.name, options
-
-
-def parse_exchange(text: str) -> tuple[str, str]:
-    """`auto`, an alias or `route[:codec]` -> (route, codec).
-
-    Raises:
-        UserError: the route or the codec is unknown.
-    """
-    full = EXCHANGE_ALIASES.get(text, text)
-    route, _, codec = full.partition(":")
-    if route not in ROUTES:
-        known = [*EXCHANGE_ALIASES, *(entry.name for entry in ROUTES)]
-        raise UserError(unknown("exchange", text, known))
-    CODECS.entry(codec or "fp32")
-    return route, codec or "fp32"

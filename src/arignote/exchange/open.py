@@ -1,18 +1,26 @@
-"""From `route[:codec]` to an exchange."""
+"""From `--exchange` to an exchange."""
 
 from __future__ import annotations
 
+from typing import Any
+
 from arignote.comm.base import World
-from arignote.config.rule_options import parse_exchange
-from arignote.exchange.base import Exchange
+from arignote.config.exchange_options import AUTO, parse_exchange
+from arignote.exchange.auto import AutoExchange
+from arignote.exchange.exchange import Exchange
 from arignote.registry import CODECS, ROUTES
 
 
 def open_exchange(text: str, world: World) -> Exchange:
-    """The exchange that `text` (`auto`, an alias or `route[:codec]`) names.
+    """The exchange that `text` (`auto`, an alias or `route[:codec]`) names; collective.
 
     Raises:
-        UserError: the route or the codec is unknown.
+        UserError: it is unknown, or cannot serve the workers of this world.
     """
-    route, codec = parse_exchange(text)
-    return Exchange(ROUTES.load(route)(world), CODECS.load(codec)())
+    spec = parse_exchange(text)
+    if spec.route == AUTO:
+        return AutoExchange(world)
+    route, codec = ROUTES.load(spec.route)(world), CODECS.load(spec.codec)(spec.options)
+    kind: Any = getattr(codec, "exchange", Exchange)
+    exchange: Exchange = kind(route, codec)
+    return exchange

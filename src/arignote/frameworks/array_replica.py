@@ -37,6 +37,7 @@ class ArrayReplica(Replica):
         groups = by_dtype(tensors)
         self._tensors = tensors
         self.parameters = tuple(vector_for(group, allocate) for group in groups)
+        self.shapes = tuple(tuple(tensor.shape for tensor in group) for group in groups)
         self._pairs = [
             pair
             for vector, group in zip(self.parameters, groups, strict=True)

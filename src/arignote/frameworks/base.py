@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from typing import Any, TypeAlias
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TypeAlias
 
 import torch
 
 Allocate: TypeAlias = Callable[[int, torch.dtype, torch.device], torch.Tensor]
 """(elements, dtype, device) -> a zeroed vector; a route's `allocate`."""
+
+
+class GradientListener(Protocol):
+    """Who wants to know of gradients while backward goes on."""
+
+    def begin(self, samples: float) -> None:
+        """The last backward of a step, over a batch of `samples`, is about to start."""
+
+    def ready(self, vector: int, start: int) -> None:
+        """The parameter that lies at `start` of that vector has its gradient."""
 
 
 class Replica(ABC):
@@ -30,6 +40,9 @@ class Replica(ABC):
     constants: tuple[torch.Tensor, ...]
     """What never changes by training but must be equal at the start."""
 
+    shapes: tuple[tuple[torch.Size, ...], ...]
+    """Of the tensors in each of `parameters` (and `gradients`), one after the other."""
+
     @abstractmethod
     def collect_gradients(self) -> None:
         """Bring `gradients` up to date with the model."""
@@ -45,6 +58,35 @@ class Replica(ABC):
     @abstractmethod
     def update(self) -> None:
         """One optimizer update of this worker from `gradients`."""
+
+    def listen(self, listener: GradientListener) -> None:
+        """Tell `listener` of gradients as they arrive.
+
+        A framework that cannot tells nothing: then all of them arrive in `collect_gradients`.
+        """
+        return
+
+    def reason_not_to_shard(self) -> str:
+        """Why `update` cannot be shared out among the workers; empty: it can."""
+        return "the model updates itself"
+
+    def shard(
+        self,
+        slices: Sequence[slice],
+        *,
+        gather: Callable[[torch.Tensor], object],
+        combine: Callable[[Any], list[Any]],
+        sum_: Callable[[float], float],
+    ) -> None:
+        """From now on `update` changes only these slices of the parameter vectors.
+
+        Args:
+            slices: one of each vector.
+            gather: bring everybody's slice of a gradient vector to all; collective.
+            combine: everybody's item (plain values), by rank; collective.
+            sum_: the sum of a number over all workers; collective.
+        """
+        raise NotImplementedError
 
     @abstractmethod
     def named_tensors(self) -> dict[str, torch.Tensor]:

@@ -7,14 +7,18 @@ user code goes on as before.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
 from arignote.errors import CheckpointError, UserError
-from arignote.frameworks.base import Allocate, Replica
-from arignote.frameworks.flat import by_dtype, move_into, vector_for, views
+from arignote.frameworks.base import Allocate, GradientListener, Replica
+from arignote.frameworks.flat import by_dtype, move_into, vector_for
+from arignote.frameworks.flat_gradients import FlatGradients
+from arignote.frameworks.sharded import ShardedOptimizer, is_elementwise
 
 
 class TorchReplica(Replica):
@@ -51,10 +55,13 @@ class TorchReplica(Replica):
         flat = {id(buffer) for buffer in buffers}
         self.counters = tuple(b for b in module.buffers() if id(b) not in flat)
         self.constants = tuple(p for p in everything if not p.requires_grad)
+        self.shapes = tuple(tuple(p.shape for p in group) for group in by_dtype(self._trained))
         self.parameters = self._flatten(self._trained, allocate)
         self.buffers = self._flatten(buffers, allocate)
-        self._gradient_views: list[tuple[nn.Parameter, torch.Tensor]] = []
-        self.gradients = self._flat_gradients(allocate)
+        self._flat_gradients = FlatGradients(self._trained, allocate)
+        self.gradients = self._flat_gradients.vectors
+        self._shard: ShardedOptimizer | None = None
+        self._sum: Callable[[float], float] | None = None
 
     def _check(self) -> None:
         if not self._trained:
@@ -88,45 +95,53 @@ class TorchReplica(Replica):
             vectors.append(vector)
         return tuple(vectors)
 
-    def _flat_gradients(self, allocate: Allocate) -> tuple[torch.Tensor, ...]:
-        vectors = []
-        for group in by_dtype(self._trained):
-            vector = vector_for(group, allocate)
-            for parameter, view in zip(group, views(vector, group), strict=True):
-                assert isinstance(parameter, nn.Parameter)
-                parameter.grad = view
-                self._gradient_views.append((parameter, view))
-            vectors.append(vector)
-        return tuple(vectors)
-
     def zero_grad(self) -> None:
-        """Set all gradients to zero, without letting go of the flat vector."""
-        self.collect_gradients()
-        for vector in self.gradients:
-            vector.zero_()
+        """Let go of all gradients: the next backward writes them into the flat vector."""
+        self._flat_gradients.let_go()
 
     def collect_gradients(self) -> None:
-        """Copy in gradients that backward put elsewhere, because zero_grad() had let go of ours.
-
-        A parameter that this worker's loss did not use counts as a gradient of zero.
+        """Bring in gradients that were assigned; see `FlatGradients.collect`.
 
         Raises:
             UserError: a gradient is sparse.
         """
-        for parameter, view in self._gradient_views:
-            gradient = parameter.grad
-            if gradient is view:
-                continue
-            if gradient is None:
-                view.zero_()
-            elif gradient.is_sparse:
-                raise UserError(
-                    f"a gradient of shape {tuple(gradient.shape)} is sparse: build its layer with "
-                    "sparse=False"
-                )
-            else:
-                view.copy_(gradient)
-            parameter.grad = view
+        self._flat_gradients.collect()
+
+    def listen(self, listener: GradientListener) -> None:
+        """See `Replica.listen`."""
+        self._flat_gradients.listener = listener
+
+    def begin(self, samples: float) -> None:
+        """The last backward of a step is about to start, over a batch of `samples`."""
+        self._flat_gradients.begin(samples)
+
+    def reason_not_to_shard(self) -> str:
+        """See `Replica.reason_not_to_shard`."""
+        if self.scaler is not None:
+            return "fp16 looks for infinities in the whole gradient"
+        if not is_elementwise(self.optimizer):
+            return f"{type(self.optimizer).__name__} is not known to be elementwise"
+        return ""
+
+    def shard(
+        self,
+        slices: Sequence[slice],
+        *,
+        gather: Callable[[torch.Tensor], object],
+        combine: Callable[[Any], list[Any]],
+        sum_: Callable[[float], float],
+    ) -> None:
+        """See `Replica.shard`."""
+        self._shard = ShardedOptimizer(
+            self.optimizer,
+            by_dtype(self._trained),
+            self.parameters,
+            self.gradients,
+            slices,
+            gather=gather,
+            combine=combine,
+        )
+        self._sum = sum_
 
     def collect_parameters(self) -> None:
         """The module's parameters are views of the vector: they are up to date."""
@@ -135,7 +150,10 @@ class TorchReplica(Replica):
         """The module's parameters are views of the vector: they are up to date."""
 
     def update(self) -> None:
-        """Unscale, clip, and one step of the optimizer."""
+        """Unscale, clip, and one step of the optimizer (of its shard, where it is shared out)."""
+        if self._shard is not None:
+            self._update_shard(self._shard)
+            return
         if self.scaler is not None:
             self.scaler.unscale_(self.optimizer)
         if self._clip_norm:
@@ -146,6 +164,14 @@ class TorchReplica(Replica):
             self.scaler.step(self.optimizer)
             self.scaler.update()
 
+    def _update_shard(self, shard: ShardedOptimizer) -> None:
+        if self._clip_norm:
+            assert self._sum is not None
+            norm = math.sqrt(self._sum(shard.square_norm()))
+            # As torch.nn.utils.clip_grad_norm_.
+            shard.scale_gradients(min(1.0, self._clip_norm / (norm + 1e-6)))
+        shard.step()
+
     def named_tensors(self) -> dict[str, torch.Tensor]:
         """The module's state dict."""
         return {name: tensor.detach() for name, tensor in self.module.state_dict().items()}
@@ -155,10 +181,11 @@ class TorchReplica(Replica):
         self.module.load_state_dict(tensors)
 
     def optimizer_state(self) -> dict[str, Any]:
-        """The optimizer's state dict, and the loss scaler's."""
+        """The state of the optimizer (collective where it is shared out) and of the scaler."""
         scaler = {} if self.scaler is None else self.scaler.state_dict()
         kind = type(self.optimizer).__name__
-        return {"optimizer": self.optimizer.state_dict(), "kind": kind, "scaler": scaler}
+        whole = (self._shard or self.optimizer).state_dict()
+        return {"optimizer": whole, "kind": kind, "scaler": scaler}
 
     def load_optimizer_state(self, state: dict[str, Any]) -> None:
         """Take back the buffers of the optimizer; its settings stay what they are now.
@@ -174,6 +201,9 @@ class TorchReplica(Replica):
                 f"the checkpoint's optimizer is {state['kind']} over {sizes[0]} parameters, this "
                 f"one {kind} over {sizes[1]}: resume with the optimizer settings of the run"
             )
-        self.optimizer.load_state_dict({**before, "param_groups": now["param_groups"]})
+        if self._shard is not None:
+            self._shard.load_state_dict(before)
+        else:
+            self.optimizer.load_state_dict({**before, "param_groups": now["param_groups"]})
         if self.scaler is not None and state["scaler"]:
             self.scaler.load_state_dict(state["scaler"])

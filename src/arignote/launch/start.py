@@ -13,7 +13,8 @@ from pathlib import Path
 
 from arignote.config.load import to_toml
 from arignote.config.model_source import find_model
-from arignote.config.rule_options import parse_exchange, parse_rule
+from arignote.config.exchange_options import parse_exchange
+from arignote.config.rule_options import parse_rule
 from arignote.config.settings import Launch, Settings
 from arignote.config.spec import parse_spec
 from arignote.errors import UserError

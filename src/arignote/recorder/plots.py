@@ -14,6 +14,14 @@ from arignote.recorder.events import read_events
 from arignote.recorder.phases import PHASES
 
 _SUFFIXES = (".png", ".svg", ".pdf")
+_EXCHANGE_STYLES: dict[str, dict[str, Any]] = {
+    "auto": {"color": "black", "ls": ":", "marker": "x"},
+    "mpi": {"color": "0.35", "ls": "--", "marker": "s"},
+    "gloo": {"color": "0.6", "ls": "--", "marker": "^"},
+    "copy": {"color": "0.75", "ls": "-.", "marker": "."},
+    "line": {"color": "0.75", "ls": "-.", "marker": "."},
+}
+"""Peers and floors are grey, ours are coloured."""
 
 
 def plot_runs(run_folders: list[Path], target: Path) -> None:
@@ -22,8 +30,7 @@ def plot_runs(run_folders: list[Path], target: Path) -> None:
     Raises:
         UserError: a folder holds no events, or the target is of another kind or not writable.
     """
-    if target.suffix not in _SUFFIXES:
-        raise UserError(f"got {target.name!r}, expected a file that ends in {', '.join(_SUFFIXES)}")
+    _check_suffix(target)
     runs = dict(zip(_labels(run_folders), map(_events, run_folders), strict=True))
     figure = Figure(figsize=(13, 4), layout="constrained")
     FigureCanvasAgg(figure)
@@ -42,6 +49,52 @@ def plot_runs(run_folders: list[Path], target: Path) -> None:
         axes.grid(alpha=0.3)
         if axes.lines:
             axes.legend(fontsize="small")
+    _save(figure, target)
+
+
+Curve = list[tuple[int, float, float, float]]
+"""Of one exchange: (elements, median, lower and upper quartile in seconds) by size."""
+
+
+def plot_exchanges(curves: dict[str, Curve], target: Path) -> None:
+    """Draw the time of each exchange against the size of the vector, both logarithmic.
+
+    Raises:
+        UserError: as `plot_runs`.
+    """
+    check_target(target)
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes: Axes = figure.subplots()
+    for index, (name, points) in enumerate(curves.items()):
+        sizes, medians, low, high = zip(*points, strict=True)
+        style = _EXCHANGE_STYLES.get(name, {"color": f"C{index % 10}", "marker": "o"})
+        axes.plot(sizes, medians, label=name, markersize=4, **style)
+        axes.fill_between(sizes, low, high, color=style["color"], alpha=0.15, linewidth=0)
+    axes.set(xscale="log", yscale="log", xlabel="elements (float32)", ylabel="seconds a round")
+    axes.set_title("Averaging one vector over all workers: median and middle half")
+    axes.grid(alpha=0.3, which="both")
+    axes.legend(fontsize="small")
+    _save(figure, target)
+
+
+def check_target(target: Path) -> None:
+    """Before the work is done: can a picture be written there?
+
+    Raises:
+        UserError: it is of another kind, or in a folder that is not there.
+    """
+    _check_suffix(target)
+    if not target.parent.is_dir():
+        raise UserError(f"plot {target} cannot be written: no folder {str(target.parent)!r}")
+
+
+def _check_suffix(target: Path) -> None:
+    if target.suffix not in _SUFFIXES:
+        raise UserError(f"got {target.name!r}, expected a file that ends in {', '.join(_SUFFIXES)}")
+
+
+def _save(figure: Figure, target: Path) -> None:
     try:
         figure.savefig(target, dpi=120)
     except OSError as error:

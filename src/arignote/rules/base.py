@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
 from arignote.comm.base import World
 from arignote.config.rule_options import RuleOptions
 from arignote.errors import NotANumberError, UserError
-from arignote.exchange.base import Exchange
+from arignote.exchange.exchange import Exchange, share_of
 from arignote.frameworks.base import Replica
 from arignote.recorder.phases import Recorder
 
@@ -35,6 +37,8 @@ class StepResult:
 
     samples: float
     """Samples of all workers in this step."""
+    weight: float | None
+    """This worker's samples / the mean over the workers; None where all brought the same."""
     loss: float
     """Mean loss over them; NaN where no worker knows its own."""
     stop: bool
@@ -86,6 +90,11 @@ class Rule(ABC):
                 self.world.broadcast_(host, "the broadcast of the initial weights")
                 vector.copy_(host)
         replica.publish_parameters()
+        self.exchange.prepare(self.exchanged(replica), replica.shapes)
+
+    def exchanged(self, replica: Replica) -> tuple[torch.Tensor, ...]:
+        """The vectors whose exchange is this rule's work, laid out as `replica.shapes`."""
+        return replica.gradients or replica.parameters
 
     @abstractmethod
     def step(self, replica: Replica, bring: Bring) -> StepResult:
@@ -110,11 +119,17 @@ class Rule(ABC):
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that a resumed rule needs, plain values and tensors."""
-        return {"steps": self.steps}
+        return {"steps": self.steps, "exchange": self.exchange.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from `state`."""
+        """Go on from `state`, of the same worker of as many."""
         self.steps = int(state["steps"])
+        self.exchange.load_state_dict(state["exchange"])
+
+    def merge_state_dicts(self, states: Sequence[dict[str, Any]]) -> None:
+        """Go on from the states of all workers of a run that had more or fewer of them."""
+        self.steps = int(states[0]["steps"])
+        self.exchange.merge_state_dicts([state["exchange"] for state in states])
 
     def _call_roll(self, bring: Bring, *, leaving: bool = False) -> StepResult:
         """Meet, and add up what all workers bring.
@@ -125,8 +140,8 @@ class Rule(ABC):
         bad = bring.loss is not None and not math.isfinite(bring.loss)
         known = 0.0 if bring.loss is None else bring.samples
         loss = bring.loss * bring.samples if bring.loss is not None and bring.samples else 0.0
-        samples, known, loss, stop, nan, left = self.world.meet(
-            [bring.samples, known, loss, bring.stop, bad, leaving], what
+        samples, squares, known, loss, stop, nan, left = self.world.meet(
+            [bring.samples, bring.samples**2, known, loss, bring.stop, bad, leaving], what
         ).tolist()
         if 0 < left < self.world.size:
             raise UserError(
@@ -142,4 +157,5 @@ class Rule(ABC):
                 "--set train.on_nan=continue"
             )
         mean_loss = loss / known if known else math.nan
-        return StepResult(samples=samples, loss=mean_loss, stop=stop > 0)
+        weight = share_of(bring.samples, samples, squares, self.world.size)
+        return StepResult(samples=samples, weight=weight, loss=mean_loss, stop=stop > 0)

@@ -24,11 +24,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
 from arignote.config.rule_options import BSPOptions
 from arignote.errors import UserError
+from arignote.exchange.overlap import Overlap
 from arignote.frameworks.base import Replica
 from arignote.rules.base import Bring, Rule, StepResult
 
@@ -43,26 +45,62 @@ class BSP(Rule):
         """In `weights` each worker feeds its optimizer its own gradient."""
         return self.options.scheme == "weights"
 
+    _sharded = False
+    _overlap: Overlap | None = None
+
     def start(self, replica: Replica) -> None:
-        """As `Rule.start`.
+        """As `Rule.start`, and decide how gradients are exchanged.
 
         Raises:
-            UserError: scheme gradient with a model that shows no gradients.
+            UserError: scheme gradient with a model that shows no gradients, or an option that
+                the exchange, the model or this MPI cannot serve.
         """
-        if self.options.scheme == "gradient" and not replica.gradients:
+        options, world = self.options, self.world
+        if options.scheme == "gradient" and not replica.gradients:
             raise UserError(
                 "this model shows no gradients, so bsp cannot average them: use "
                 "--rule bsp:scheme=weights"
             )
         super().start(replica)
+        if options.scheme == "weights" or world.size == 1:
+            return
+        one_host = len({peer.host for peer in world.peers}) == 1
+        if options.overlap != "on" and _wanted(
+            "sharded", options.sharded, one_host, self._reason_not_to_shard(replica)
+        ):
+            self._shard(replica)
+        elif _wanted("overlap", options.overlap, not one_host, self._reason_not_to_overlap()):
+            self._overlap = Overlap(self.exchange, replica.gradients, replica.shapes)
+            self._overlap.what = self._what()
+            replica.listen(self._overlap)
+
+    def _reason_not_to_shard(self, replica: Replica) -> str:
+        exchange = self.exchange.reason_not_to_shard([*replica.gradients, *replica.parameters])
+        return exchange or replica.reason_not_to_shard()
+
+    def _reason_not_to_overlap(self) -> str:
+        return "" if self.world.many_threads else f"{self.world.library} serves one thread only"
+
+    def _shard(self, replica: Replica) -> None:
+        self._sharded = True
+        what = "the gathering of the optimizer's state"
+        replica.shard(
+            [self.exchange.route.own_slice(vector.numel()) for vector in replica.parameters],
+            gather=lambda vector: self.exchange.route.all_gather_(vector, what),
+            combine=lambda item: self.world.gather(item, what),
+            sum_=lambda value: float(self.world.meet([value], f"step {self.steps + 1}")[0]),
+        )
 
     def step(self, replica: Replica, bring: Bring) -> StepResult:
         """One update and one round; see `Rule.step`."""
         if self.options.scheme == "gradient":
             replica.collect_gradients()
             result = self._meet(bring)
-            self._average(replica.gradients, bring, result)
-            replica.update()
+            if self._sharded:
+                self._average_and_update_shards(replica, result)
+            else:
+                self._average_gradients(replica, bring, result)
+                replica.update()
         else:
             # Atomic here too: the roll is called before the update, so a lost worker or a
             # NaN is known while this worker's weights are still the old ones.
@@ -70,11 +108,19 @@ class BSP(Rule):
             replica.update()
             replica.collect_parameters()
             self.recorder.end("calc")
-            self._average(replica.parameters, bring, result)
+            if self.exchange.route.needs_meeting:
+                self.world.meet([], self._what())
+                self.recorder.end("sync")
+            self._average(replica.parameters, result)
             replica.publish_parameters()
         self.recorder.end("calc")
         self.steps += 1
+        if self._overlap is not None:
+            self._overlap.what = self._what()
         return result
+
+    def _what(self) -> str:
+        return f"the exchange of step {self.steps + 1}"
 
     def _meet(self, bring: Bring) -> StepResult:
         self.recorder.end("calc")
@@ -82,12 +128,42 @@ class BSP(Rule):
         self.recorder.end("sync")
         return result
 
-    def _average(self, vectors: tuple[torch.Tensor, ...], bring: Bring, result: StepResult) -> None:
-        share = bring.samples / result.samples if result.samples else 1 / self.world.size
+    def _average_gradients(self, replica: Replica, bring: Bring, result: StepResult) -> None:
+        if self._overlap is None:
+            self._average(replica.gradients, result)
+        else:
+            self.recorder.sent(self._overlap.finish(bring.samples))
+            self.recorder.end("comm")
+
+    def _average(self, vectors: tuple[torch.Tensor, ...], result: StepResult) -> None:
         for vector in vectors:
-            what = f"the exchange of step {self.steps + 1}"
-            self.recorder.sent(self.exchange.mean_(vector, share=share, what=what))
+            sent = self.exchange.mean_(vector, weight=result.weight, what=self._what())
+            self.recorder.sent(sent)
         self.recorder.end("comm")
+
+    def _average_and_update_shards(self, replica: Replica, result: StepResult) -> None:
+        """Every worker averages its slice, updates it, and gives the new weights to all."""
+        for vector in replica.gradients:
+            sent = self.exchange.reduce_scatter_(vector, weight=result.weight, what=self._what())
+            self.recorder.sent(sent)
+        self.recorder.end("comm")
+        replica.update()
+        self.recorder.end("calc")
+        for vector in replica.parameters:
+            self.recorder.sent(self.exchange.route.all_gather_(vector, self._what()))
+        self.recorder.end("comm")
+
+    def finish(self, replica: Replica) -> None:
+        """As `Rule.finish`, and end the thread that overlaps."""
+        super().finish(replica)
+        if self._overlap is not None:
+            self._overlap.close()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """As `Rule.load_state_dict`."""
+        super().load_state_dict(state)
+        if self._overlap is not None:
+            self._overlap.what = self._what()
 
     @contextmanager
     def consensus(self, replica: Replica) -> Iterator[None]:
@@ -100,14 +176,22 @@ class BSP(Rule):
             return
         own = [vector.clone() for vector in replica.buffers]
         self.world.meet([], "the averaging of the batch-norm statistics")
+        exchange = self.exchange.lossless()
         for vector in replica.buffers:
-            self.exchange.mean_(
-                vector,
-                share=1 / self.world.size,
-                what="the averaging of the batch-norm statistics",
-            )
+            exchange.mean_(vector, what="the averaging of the batch-norm statistics")
         try:
             yield
         finally:
             for vector, kept in zip(replica.buffers, own, strict=True):
                 vector.copy_(kept)
+
+
+def _wanted(option: str, value: str, by_itself: bool, reason_not: str) -> bool:
+    """Whether an option of auto, on or off is to be on.
+
+    Raises:
+        UserError: it is on, and cannot be.
+    """
+    if value == "on" and reason_not:
+        raise UserError(f"bsp:{option}=on cannot be: {reason_not}; use {option}=auto")
+    return value == "on" or (value == "auto" and by_itself and not reason_not)

@@ -118,6 +118,17 @@ class Attached:
         """Zero the gradients in place; saves the copy that optimizer.zero_grad() costs."""
         self._replica.zero_grad()
 
+    def begin(self, samples: float = 1) -> None:
+        """Optional, just before the last backward of a step: exchange while it still runs.
+
+        Without it (or where overlap is off) the exchange takes place in `step`; so backward may
+        run several times before, to accumulate gradients.
+
+        Args:
+            samples: as `step` will be told.
+        """
+        self._replica.begin(samples)
+
     def step(self, samples: float = 1, loss: float | None = None) -> None:
         """One update, exchanged as the rule says; call it after backward.
 

@@ -144,8 +144,8 @@ class Saver:
         own = self.store.load(name, worker_file(world.rank % before))
         local = "optimizer" in own
         replica.load_optimizer_state(own["optimizer"] if local else common["optimizer"])
-        self.rule.load_state_dict(own["rule"])
         if same:
+            self.rule.load_state_dict(own["rule"])
             for vector, saved in zip(
                 (*replica.buffers, *replica.counters), own["buffers"], strict=True
             ):
@@ -154,6 +154,7 @@ class Saver:
             self.recorder.load_state_dict(own["recorder"])
         else:
             everybodys = [self.store.load(name, worker_file(rank)) for rank in range(before)]
+            self.rule.merge_state_dicts([theirs["rule"] for theirs in everybodys])
             self.recorder.merge([theirs["recorder"] for theirs in everybodys], world.rank)
             seed_worker(self.settings.run.seed + int(common["position"]["steps"]), world.rank)
         return self._changes(common, local_optimizer=local)

@@ -152,6 +152,7 @@ class TorchTask(Task):
                 "element that depends on the parameters"
             )
         scaler = self.replica.scaler
+        self.replica.begin(float(len(batch.inputs)))
         (loss if scaler is None else scaler.scale(loss)).backward()  # type: ignore[no-untyped-call]
         return float(loss.detach())
 

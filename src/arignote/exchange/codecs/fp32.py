@@ -12,18 +12,21 @@ from arignote.exchange.base import Codec
 
 
 class FP32(Codec):
-    """The vector itself, or its float32 copy."""
+    """The values themselves: routes send and receive the vector's own memory."""
 
     name = "fp32"
     lossless = True
 
-    def encode(self, vector: torch.Tensor) -> torch.Tensor:
-        """`vector` itself where it is float32 or float64 (no copy), else widened."""
-        if vector.dtype in (torch.float32, torch.float64):
-            return vector
-        return vector.float()
+    def wire_bytes(self, elements: int) -> int:
+        """Four an element."""
+        return 4 * elements
 
-    def decode_(self, wire: torch.Tensor, vector: torch.Tensor) -> None:
-        """Round back into a narrower vector; nothing to do where `wire` is `vector`."""
-        if wire is not vector:
-            vector.copy_(wire)
+    def encode(
+        self, values: torch.Tensor, wire: torch.Tensor, state: torch.Tensor, seed: int
+    ) -> None:
+        """A copy."""
+        wire.copy_(values.view(torch.uint8))
+
+    def decode(self, wire: torch.Tensor, values: torch.Tensor) -> None:
+        """A copy."""
+        values.view(torch.uint8).copy_(wire)

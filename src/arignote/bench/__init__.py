@@ -1,0 +1,1 @@
+"""Benches: our exchanges and steps beside what others offer, timed in one run."""

@@ -1,0 +1,71 @@
+"""What the worker programs of all benches have in common: joining, reporting, leaving."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+
+from arignote import failure
+from arignote.bench.rows import REPORT_PREFIX, Report, Row
+from arignote.comm.base import World
+from arignote.comm.open import open_world
+from arignote.config.load import resolve
+from arignote.config.settings import Settings
+from arignote.orphan import die_with_parent
+
+
+def serve(settings: dict[str, Any], bench: Callable[[Settings, World], Iterable[Row]]) -> None:
+    """Run `bench` as one worker; rank 0 prints the report. A failure ends the process."""
+    die_with_parent()
+    rank = 0
+    try:
+        resolved = resolve([("", settings)])
+        world = open_world(resolved.launch.start_timeout_seconds)
+        rank = world.rank
+        world.timeout_seconds = resolved.train.timeout_seconds
+        if "OMP_NUM_THREADS" in os.environ:
+            torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+        rows = tuple(bench(resolved, world))
+        if rank == 0:
+            sys.stdout.write(f"{REPORT_PREFIX}{Report(_machine(world), '', rows).text()}\n")
+            sys.stdout.flush()
+        world.close()
+    except BaseException as error:
+        failure.leave(error, rank)
+
+
+def progress(world: World, text: str) -> None:
+    """A line for those who wait, from one worker."""
+    if world.rank == 0:
+        sys.stderr.write(f"arignote: {text}\n")
+        sys.stderr.flush()
+
+
+def _machine(world: World) -> dict[str, Any]:
+    return {
+        "cpu": _cpu(),
+        "cores": psutil.cpu_count(logical=False) or os.cpu_count(),
+        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+        "hosts": len({peer.host for peer in world.peers}),
+        "threads_per_worker": torch.get_num_threads(),
+        "system": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+        "torch": str(torch.__version__),
+        "mpi": world.library,
+    }
+
+
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()

@@ -1,0 +1,172 @@
+"""An exchange: a route and a codec, and what they remember of every vector."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from arignote.comm.base import World
+from arignote.config.exchange_options import CodecOptions
+from arignote.exchange.base import Codec, Route, State
+from arignote.exchange.codecs.fp32 import FP32
+
+Shapes = Sequence[Sequence[torch.Size]]
+
+
+def share_of(samples: float, total: float, squares: float, workers: int) -> float | None:
+    """A worker's weight in a mean: its samples / the mean number; None: all brought the same.
+
+    Args:
+        total, squares: the sums of all workers' samples and of their squares.
+    """
+    return None if squares * workers == total**2 else samples * workers / total
+
+
+class Exchange:
+    """Averages flat vectors in place over the workers of a world."""
+
+    def __init__(self, route: Route, codec: Codec) -> None:
+        self.route = route
+        self.codec = codec
+        self.report: dict[str, Any] = {}
+        """What `prepare` found out, for the events of the run."""
+        self._prepared: list[torch.Tensor] = []
+        self._states: dict[str, State] = {}
+        self._host: dict[tuple[int, torch.dtype], torch.Tensor] = {}
+
+    @property
+    def name(self) -> str:
+        """As users write it: `route:codec[,option=value]`."""
+        return f"{self.route.name}:{self.codec.name}{self.codec.options.text()}"
+
+    def prepare(self, vectors: Sequence[torch.Tensor], shapes: Shapes) -> None:
+        """Collective, once, before the first round: these vectors (or parts of them) will come.
+
+        Args:
+            shapes: of the tensors that lie in each vector, one after the other.
+
+        Raises:
+            UserError: the codec's options do not fit them.
+        """
+        for vector in vectors:
+            self.codec.check(vector.numel())
+        self._prepared = list(vectors)
+
+    def mean_(self, vector: torch.Tensor, *, weight: float | None = None, what: str) -> int:
+        """Replace `vector` by the mean over workers of weight * vector.
+
+        All have met just before, where the route needs that.
+
+        Args:
+            weight: this worker's samples / the mean number of samples over the workers;
+                None (on all of them): all have the same.
+            what: names the occasion for an error.
+
+        Returns:
+            The bytes that this worker put on the wire.
+        """
+        if self.route.world.size == 1 or not vector.numel():
+            return 0
+        if weight is not None:
+            vector.mul_(weight)
+            if self.route.needs_meeting:
+                # Others may read this vector in place: not before it is weighed.
+                self.route.world.meet([], what)
+        carried = self._carried(vector)
+        state = self._state(vector)
+        wire_bytes = self.route.mean_(carried, self.codec, state, what)
+        state.rounds += 1
+        if carried is not vector:
+            vector.copy_(carried)
+        return wire_bytes
+
+    def _carried(self, vector: torch.Tensor) -> torch.Tensor:
+        """`vector` itself where the route and the codec take it, else a copy that they take."""
+        wide = vector.dtype in (torch.float32, torch.float64)
+        kept = wide and (self.codec.lossless or vector.dtype == torch.float32)
+        dtype = vector.dtype if kept else torch.float32
+        if vector.device.type in self.route.devices:
+            return vector if kept else vector.to(dtype)
+        key = (vector.numel(), dtype)
+        if key not in self._host:
+            pinned = vector.device.type == "cuda"
+            self._host[key] = torch.empty(vector.numel(), dtype=dtype, pin_memory=pinned)
+        return self._host[key].copy_(vector)
+
+    def _state(self, vector: torch.Tensor) -> State:
+        key = self._key(vector)
+        if key not in self._states:
+            self._states[key] = self.route.new_state(vector.numel(), self.codec)
+        return self._states[key]
+
+    def _key(self, vector: torch.Tensor) -> str:
+        """Which vector this is: `number.start.stop` of a prepared one."""
+        for number, whole in enumerate(self._prepared):
+            start = (vector.data_ptr() - whole.data_ptr()) // whole.element_size()
+            if vector.dtype == whole.dtype and 0 <= start < whole.numel():
+                return f"{number}.{start}.{start + vector.numel()}"
+        return f"other.{vector.dtype}.{vector.numel()}"
+
+    def reduce_scatter_(self, vector: torch.Tensor, *, weight: float | None, what: str) -> int:
+        """As `mean_`, but only this worker's slice of `vector` becomes the mean."""
+        if weight is not None:
+            vector.mul_(weight)
+            if self.route.needs_meeting:
+                self.route.world.meet([], what)
+        return self.route.reduce_scatter_(vector, what)
+
+    def reason_not_to_shard(self, vectors: Sequence[torch.Tensor]) -> str:
+        """Why `reduce_scatter_` cannot serve these vectors; empty: it can."""
+        if not self.route.shards:
+            return f"{self.route.name} does not add up slice by slice"
+        if not self.codec.lossless:
+            return f"{self.codec.name} is for gradients, and weights would travel too"
+        for vector in vectors:
+            if vector.dtype not in (torch.float32, torch.float64):
+                return f"the model is in {vector.dtype}"
+            if vector.device.type not in self.route.devices:
+                return f"{self.route.name} reaches no memory of {vector.device.type}"
+        return ""
+
+    def lossless(self) -> Exchange:
+        """The same route with nothing lost: for what no error feedback makes up for."""
+        return self if self.codec.lossless else Exchange(self.route, FP32(CodecOptions()))
+
+    def twin(self, world: World) -> Exchange:
+        """The same for another thread, over `world` (of the same workers); shares the state."""
+        other = type(self)(self.route.twin(world), self.codec)
+        other._prepared, other._states = self._prepared, self._states
+        return other
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the codec has kept, by vector."""
+        return {key: vars(state).copy() for key, state in self._states.items()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from `state`, of the same worker of as many."""
+        self._states = {key: State(**fields) for key, fields in state.items()}
+
+    def merge_state_dicts(self, states: Sequence[dict[str, Any]]) -> None:
+        """Go on from the states of workers that were more or fewer than now.
+
+        What all of them together had still to bring into the mean is shared out: each worker
+        of now takes it as its own, so that the mean of all is that same vector.
+        """
+        for key in states[0]:
+            old = [State(**state[key]) for state in states]
+            if key.startswith("other") or not old[0].worker.numel():
+                continue
+            elements = int(key.rpartition(".")[2]) - int(key.split(".")[1])
+            pending = torch.zeros(old[0].worker.shape[0], elements)
+            for state in old:
+                stop = state.worker_start + state.worker.shape[1]
+                pending[:, state.worker_start : stop] += state.worker / state.encoders
+                stop = state.owner_start + state.owner.shape[-1]
+                pending[: state.owner.shape[0], state.owner_start : stop] += state.owner
+            new = self.route.new_state(elements, self.codec)
+            start = new.worker_start
+            new.worker.copy_(pending[:, start : start + new.worker.shape[1]])
+            new.rounds = old[0].rounds
+            self._states[key] = new
