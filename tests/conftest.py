@@ -197,10 +197,12 @@ def train(tmp_path: Path) -> Callable[..., Result]:
         path = tmp_path / folder
         path.mkdir(exist_ok=True)
         worlds = [SerialWorld()] if workers == 1 else thread_worlds(workers)
-        # Built one after the other, since torch's generator belongs to the whole process.
-        trainers = [
-            build_trainer(resolved, world, path, StopFlag(), resume=resume) for world in worlds
-        ]
+
+        def build(world: Any) -> Trainer:
+            return build_trainer(resolved, world, path, StopFlag(), resume=resume)
+
+        # In turns, since torch's generator belongs to the whole process.
+        trainers = run_threads(worlds, build, in_turns=True)
         if stop_at is not None:
             _stop(trainers[-1], stop_at)
         run_threads(worlds, lambda world: trainers[world.rank].run())

@@ -101,6 +101,24 @@ ROUTES = Registry(
 CODECS = Registry(
     "codec",
     Entry("fp32", "arignote.exchange.codecs.fp32:FP32", "full precision, nothing lost"),
+    Entry("fp16", "arignote.exchange.codecs.fp16:FP16", "half precision, scaled block by block"),
+    Entry("bf16", "arignote.exchange.codecs.bf16:BF16", "the upper half of each float32"),
+    Entry("int8", "arignote.exchange.codecs.int8:INT8", "a byte each, rounded at random"),
+    Entry(
+        "onebit",
+        "arignote.exchange.codecs.onebit:OneBit",
+        "signs and a scale a block; what is lost is sent later",
+    ),
+    Entry(
+        "topk",
+        "arignote.exchange.codecs.topk:TopK",
+        "topk[,k=0.01,momentum=0]: the largest elements; the rest is sent later",
+    ),
+    Entry(
+        "powersgd",
+        "arignote.exchange.codecs.powersgd:PowerSGD",
+        "powersgd[,rank=4]: layers as products of thin matrices; the rest is sent later",
+    ),
 )
 
 MODELS = Registry(

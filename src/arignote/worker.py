@@ -16,15 +16,17 @@ from arignote import failure, log
 from arignote.checkpoint.store import CheckpointStore
 from arignote.comm.base import World
 from arignote.comm.open import open_world
+from arignote.config.exchange_options import AUTO
 from arignote.config.load import read_file, resolve
 from arignote.config.model_source import find_model
 from arignote.config.rule_options import parse_rule
 from arignote.config.settings import Settings
 from arignote.errors import UserError
 from arignote.exchange.exchange import Exchange
-from arignote.exchange.open import open_exchange
+from arignote.exchange.open import open_exchange, open_kept_exchange
 from arignote.models.base import Model
 from arignote.orphan import die_with_parent
+from arignote.recorder.events import read_events
 from arignote.recorder.phases import Recorder
 from arignote.registry import RULES
 from arignote.trainer.contract_task import ContractTask, check_contract, model_config
@@ -78,8 +80,9 @@ def build_trainer(
     if "OMP_NUM_THREADS" in os.environ:
         torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     recorder = Recorder()
-    exchange = open_exchange(settings.run.exchange, world)
-    task = build_task(settings, world, exchange)
+    model_class = find_model(settings.run.model).load()
+    exchange = _open_exchange(settings, world, run_folder, resume=resume)
+    task = build_task(model_class, settings, world, exchange)
     name, options = parse_rule(settings.run.rule)
     rule = RULES.load(name)(
         options, world, exchange, recorder, stop_on_nan=settings.train.on_nan == "stop"
@@ -90,7 +93,7 @@ def build_trainer(
         recorder,
         every_seconds=settings.recorder.every_seconds,
         learning_rate=lambda: task.learning_rate,
-        facts=_facts(settings, world, exchange, task),
+        facts=lambda: _facts(settings, world, exchange, task),
     )
     journal.event(
         "start", peers=[{"rank": p.rank, "host": p.host, "pid": p.pid} for p in world.peers]
@@ -105,9 +108,19 @@ def build_trainer(
     return Trainer(settings, task, rule, world, recorder, journal, saver, stop)
 
 
-def build_task(settings: Settings, world: World, exchange: Exchange) -> Task:
-    """The model that `run.model` names, as a task on this worker's device."""
-    model_class = find_model(settings.run.model).load()
+def _open_exchange(settings: Settings, world: World, run_folder: Path, *, resume: bool) -> Exchange:
+    """What `run.exchange` names; a resumed run keeps what auto chose before, where it can."""
+    text = settings.run.exchange
+    if resume and text == AUTO:
+        chosen = [e["chosen"] for e in read_events(run_folder) if e["event"] == "exchange"]
+        # Rank 0's word counts: another host may not see the newest line yet.
+        kept = world.gather(chosen[-1] if chosen else AUTO, "the choice of the exchange")[0]
+        return open_kept_exchange(kept, world)
+    return open_exchange(text, world)
+
+
+def build_task(model_class: Any, settings: Settings, world: World, exchange: Exchange) -> Task:
+    """The model, as a task on this worker's device."""
     if isinstance(model_class, type) and issubclass(model_class, Model):
         device = pick_device(settings.launch.devices, world.rank)
         return TorchTask(model_class(), settings, world, exchange.route, device)

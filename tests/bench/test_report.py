@@ -13,7 +13,15 @@ from arignote.bench.rows import Report, Row
 from arignote.errors import UserError
 from arignote.recorder.plots import check_target, plot_exchanges
 
-MACHINE = {"cpu": "X", "cores": 2, "hosts": 1, "threads_per_worker": 1, "mpi": "M", "torch": "2"}
+MACHINE = {
+    "cpu": "X",
+    "cores": 2,
+    "load_before": 0.1,
+    "hosts": 1,
+    "threads_per_worker": 1,
+    "mpi": "M",
+    "torch": "2",
+}
 
 
 def row(name: str, seconds: float, **more: Any) -> Row:

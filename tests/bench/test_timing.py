@@ -34,10 +34,10 @@ def test_all_take_turns(limits: None, seconds: float, rounds: int) -> None:
     entrants = [make("a"), make("b")]
     race(entrants, SerialWorld(), seconds)
     assert [len(entrant.seconds) for entrant in entrants] == [rounds, rounds]
-    # Short as they are, each is called twice in a turn but in the first.
+    # Short as they are, each is called four times in a turn but in the first.
     named = [name for name in calls if name != "new"]
     turns = [(name, len(list(group))) for name, group in groupby(named)]
-    assert turns == [("a", 1), ("b", 1)] + [("a", 2), ("b", 2)] * rounds
+    assert turns == [("a", 1), ("b", 1)] + [("a", 4), ("b", 4)] * rounds
     assert calls[0::2] == ["new"] * len(named)
 
 

@@ -14,8 +14,8 @@ from arignote.config.exchange_options import (
     ExchangeSpec,
     PowerSGDOptions,
     TopKOptions,
+    check_fits_rule,
     check_placement,
-    check_weights,
     parse_exchange,
 )
 from arignote.errors import UserError
@@ -125,7 +125,6 @@ def test_exchanges_that_are_wrong(text, message):
     ],
 )
 def test_options(text, options):
-    needs(text)
     spec = parse_exchange(text)
     assert spec.options == options
     # A name says what differs from the defaults, and says it so that it can be read back.
@@ -146,7 +145,6 @@ def test_options(text, options):
     ],
 )
 def test_options_that_are_wrong(text, message):
-    needs(text)
     with pytest.raises(UserError, match=message) as caught:
         parse_exchange(text)
     assert "\n" not in str(caught.value)
@@ -205,17 +203,17 @@ def test_placements_that_are_wrong(text, devices, hosts, message):
 @pytest.mark.parametrize("codec", [entry.name for entry in CODECS])
 def test_which_codecs_carry_weights(codec):
     spec = parse_exchange(f"asa:{codec}")
+    check_fits_rule(spec, "bsp", "gradient")
     if codec in WEIGHT_CODECS:
-        check_weights(spec, what="rule easgd")
+        check_fits_rule(spec, "easgd", "weights")
     else:
-        with pytest.raises(
-            UserError, match=rf"rule easgd exchanges weights, and {codec} only suits"
-        ):
-            check_weights(spec, what="rule easgd")
+        message = rf"easgd exchanges weights, and {codec} only suits gradients.*: use asa:fp16, or"
+        with pytest.raises(UserError, match=message):
+            check_fits_rule(spec, "easgd", "weights")
 
 
-def needs(text: str) -> None:
-    """Skip where the codec is not there."""
-    codec = text.partition(":")[2].partition(",")[0]
-    if codec not in CODECS:
-        pytest.skip(f"no codec {codec}")
+def test_pair_trades_and_does_not_average():
+    spec = parse_exchange("swap")
+    check_fits_rule(spec, "bsp", "weights")
+    with pytest.raises(UserError, match=r"pair trades vectors and bsp needs their mean: use "):
+        check_fits_rule(spec, "bsp", "gradient")

@@ -173,13 +173,12 @@ def test_addresses_between_hosts(monkeypatch: pytest.MonkeyPatch) -> None:
         return own
 
     # The first one answers nowhere.
-    monkeypatch.setattr(rendezvous, "addresses", lambda: ["240.0.0.1", "127.0.0.1"])
-    monkeypatch.setattr(rendezvous, "_CONNECT_SECONDS", 0.2)
+    monkeypatch.setattr(rendezvous, "addresses", lambda: ["255.255.255.255", "127.0.0.1"])
     assert run("abb", work) == ["127.0.0.1"] * 3
-    monkeypatch.setattr(rendezvous, "addresses", lambda: ["240.0.0.1"])
+    monkeypatch.setattr(rendezvous, "addresses", lambda: ["255.255.255.255"])
     refusal = (
         r"a test cannot start: worker 1 \(host b, pid \d+\) reaches worker 0 at none of its "
-        r"addresses \(240.0.0.1, port \d+\): open the firewall .*, or use --exchange asa:fp32"
+        r"addresses \(255.255.255.255, port \d+\): open the firewall .*, or use --exchange asa:fp32"
     )
 
     def refused(world: World) -> None:

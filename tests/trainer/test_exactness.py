@@ -67,12 +67,25 @@ def test_one_seed_one_result(train: Any, workers: int) -> None:
 
 
 @pytest.mark.parametrize("workers", [1, 2, 3])
-@pytest.mark.parametrize("rule", ["bsp", "bsp:scheme=weights"])
+@pytest.mark.parametrize(
+    ("rule", "exchange"),
+    [
+        ("bsp", "allreduce"),
+        ("bsp:scheme=weights", "asa"),
+        ("bsp:sharded=on", "shm"),
+        ("bsp:overlap=on", "asa:int8"),
+        ("bsp", "asa:onebit"),
+    ],
+)
 @pytest.mark.parametrize("stop_at", [3, 7], ids=["mid-first-epoch", "mid-second"])
 def test_stopped_and_resumed_equals_not_stopped(
-    train: Any, workers: int, rule: str, stop_at: int
+    train: Any, workers: int, rule: str, exchange: str, stop_at: int
 ) -> None:
-    settings = SMALL | {"run.rule": rule, "train.batch_size": 48 // workers}
+    settings = SMALL | {
+        "run.rule": rule,
+        "run.exchange": exchange,
+        "train.batch_size": 48 // workers,
+    }
     straight = train(workers, settings, folder="straight")
     stopped = train(workers, settings, folder="stopped", stop_at=stop_at)
     assert stopped.summary["status"] == "stopped"
@@ -90,7 +103,7 @@ def test_stopped_and_resumed_equals_not_stopped(
 
 
 def test_resume_with_another_number_of_workers(train: Any) -> None:
-    settings = SMALL | {"train.batch_size": 16}
+    settings = SMALL | {"train.batch_size": 16, "run.exchange": "allreduce"}
     train(3, settings, folder="run", stop_at=2)
     resumed = train(2, settings, folder="run", resume=True)
     # 203 - 2 * 48 = 107 samples are left of the first epoch, each is used once.

@@ -32,9 +32,10 @@ def serve(settings: dict[str, Any], bench: Callable[[Settings, World], Iterable[
         world.timeout_seconds = resolved.train.timeout_seconds
         if "OMP_NUM_THREADS" in os.environ:
             torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
+        load = os.getloadavg()[0]
         rows = tuple(bench(resolved, world))
         if rank == 0:
-            sys.stdout.write(f"{REPORT_PREFIX}{Report(_machine(world), '', rows).text()}\n")
+            sys.stdout.write(f"{REPORT_PREFIX}{Report(_machine(world, load), '', rows).text()}\n")
             sys.stdout.flush()
         world.close()
     except BaseException as error:
@@ -48,11 +49,12 @@ def progress(world: World, text: str) -> None:
         sys.stderr.flush()
 
 
-def _machine(world: World) -> dict[str, Any]:
+def _machine(world: World, load: float) -> dict[str, Any]:
     return {
         "cpu": _cpu(),
         "cores": psutil.cpu_count(logical=False) or os.cpu_count(),
         "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+        "load_before": round(load, 2),
         "hosts": len({peer.host for peer in world.peers}),
         "threads_per_worker": torch.get_num_threads(),
         "system": f"{platform.system()} {platform.release()}",

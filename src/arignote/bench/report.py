@@ -17,7 +17,8 @@ _MEANINGS = {
     "auto": "our default: times the lossless ones when a run starts, and takes the fastest",
     "mpi": "MPI_Allreduce through mpi4py, nothing of ours around it, and a multiplication by 1/p",
     "gloo": "torch.distributed.all_reduce over gloo, and the same multiplication",
-    "copy": "the floor: every worker just copies the vector, all at once",
+    "copy": "the floor: every worker copies the vector with torch, all at once (who sums in place "
+    "writes only what it has just read, and can be a little faster)",
     "line": "the floor: raw TCP moves the least bytes that any allreduce must send between hosts",
     "arignote": "our step: forward, backward, exchange and update",
     "ddp": "DistributedDataParallel over gloo, gradients as views of its buckets",
@@ -30,9 +31,9 @@ _WIDTH = 120
 
 def show(report: Report) -> None:
     """Print the report on stdout."""
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)
     if not console.is_terminal:
-        console = Console(highlight=False, width=_WIDTH)
+        console = Console(highlight=False, markup=False, width=_WIDTH)
     steps = report.rows[0].samples_per_second is not None
     names = {row.name for row in report.rows}
     references = [name for name in _REFERENCES if name in names]
@@ -75,8 +76,9 @@ def _legend(report: Report, names: set[str], references: Sequence[str]) -> Itera
     workers = max(row.workers for row in report.rows)
     yield (
         f"{workers} workers on {machine['hosts']} host(s), {machine['threads_per_worker']} "
-        f"thread(s) each, {machine['cores']} cores: {machine['cpu']}; {machine['mpi']}; PyTorch "
-        f"{machine['torch']}; arignote {report.commit}"
+        f"thread(s) each, {machine['cores']} cores: {machine['cpu']}; load before: "
+        f"{machine['load_before']:.2f}; {machine['mpi']}; PyTorch {machine['torch']}; arignote "
+        f"{report.commit}"
     )
     yield (
         "median of the rounds, each as long as its slowest worker; middle half: from the lower to "

@@ -2,8 +2,8 @@
 
 Before each call all workers meet, as in a real step, where an exchange follows the roll call.
 A call lasts from there to its return on the slowest worker. What takes a few milliseconds or
-less is called once more just before, untimed: otherwise its time would depend on who came
-before it and what that left in the caches.
+less is called some times more just before, untimed: otherwise its time would depend on who
+came before it and what that left in the caches.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from arignote.comm.base import World
 _WHAT = "a round of the bench"
 _LEAST_ROUNDS, _MOST_ROUNDS = 5, 100
 _SHORT_SECONDS = 0.005
+_UNTIMED_CALLS = 3
 
 
 @dataclass
@@ -31,7 +32,7 @@ class Entrant:
     """Before each call, outside the time."""
     chosen: str | None = None
     short: bool = False
-    """Worth an untimed call just before the timed one."""
+    """Worth untimed calls just before the timed one."""
     seconds: list[float] = field(default_factory=list)
     wire_bytes: int = 0
 
@@ -60,7 +61,7 @@ def race(entrants: Sequence[Entrant], world: World, seconds: float) -> None:
 
 def _round(entrants: Sequence[Entrant], world: World) -> None:
     for entrant in entrants:
-        for _ in range(2 if entrant.short else 1):
+        for _ in range(1 + (_UNTIMED_CALLS if entrant.short else 0)):
             if entrant.refresh is not None:
                 entrant.refresh()
             line_up(world)

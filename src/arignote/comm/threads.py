@@ -10,9 +10,10 @@ import json
 import os
 import platform
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -171,11 +172,30 @@ def thread_worlds(
     return [ThreadWorld(rank, hub, timeout_seconds, hosts) for rank in range(size)]
 
 
-def run_threads(worlds: Sequence[World], work: Callable[[World], T]) -> list[T]:
+def run_threads(
+    worlds: Sequence[World], work: Callable[[World], T], *, in_turns: bool = False
+) -> list[T]:
     """Run `work(world)` for every end in a thread of its own; the results by rank.
+
+    Args:
+        in_turns: each starts only when the one before it waits for it (or is through): what
+            they do before their first meeting happens in the order of the ranks.
 
     Raises:
         Exception: what the first worker that failed raised.
     """
     with ThreadPoolExecutor(len(worlds)) as pool:
-        return [future.result() for future in [pool.submit(work, world) for world in worlds]]
+        futures: list[Future[T]] = []
+        for world in worlds:
+            futures.append(pool.submit(work, world))
+            while in_turns and not futures[-1].done() and not _waits(world):
+                time.sleep(0.001)
+        return [future.result() for future in futures]
+
+
+def _waits(world: World) -> bool:
+    """Whether this end has come to a meeting that others have yet to come to."""
+    if not isinstance(world, ThreadWorld):
+        return False
+    with world._hub.changed:
+        return any(world.rank in table for table in world._hub.tables.values()) or world._turn > 1

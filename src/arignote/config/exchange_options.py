@@ -128,7 +128,9 @@ def _options(codec: str, text: str) -> CodecOptions:
     model = CODEC_OPTIONS.get(codec, CodecOptions)
     if spec.arguments:
         keys = ", ".join(model.model_fields) or "none"
-        raise UserError(f"codec {codec}: got {spec.arguments[0]!r}, expected key=value; keys: {keys}")
+        raise UserError(
+            f"codec {codec}: got {spec.arguments[0]!r}, expected key=value; keys: {keys}"
+        )
     options: CodecOptions = parse_options(model, spec, f"codec {codec}")
     return options
 
@@ -161,14 +163,22 @@ def check_placement(spec: ExchangeSpec, *, devices: Sequence[str], hosts: int) -
         raise UserError("nccl cannot serve two workers on one GPU: use ipc:fp32 or allreduce:fp32")
 
 
-def check_weights(spec: ExchangeSpec, *, what: str) -> None:
-    """Refuse a codec that would spoil weights (`what` averages them).
+def check_fits_rule(spec: ExchangeSpec, rule: str, scheme: str) -> None:
+    """Refuse a route or codec that does not suit what the rule exchanges.
+
+    Args:
+        scheme: gradient or weights.
 
     Raises:
-        UserError: it is one that only suits gradients.
+        UserError: it would spoil weights, or trades what should be averaged.
     """
-    if spec.codec not in WEIGHT_CODECS:
+    if scheme == "weights" and spec.codec not in WEIGHT_CODECS:
         raise UserError(
-            f"{what} exchanges weights, and {spec.codec} only suits gradients, whose errors are "
+            f"{rule} exchanges weights, and {spec.codec} only suits gradients, whose errors are "
             f"made up for later: use {spec.route}:fp16, or bsp:scheme=gradient"
+        )
+    if scheme == "gradient" and spec.route == "pair":
+        raise UserError(
+            f"pair trades vectors and {rule} needs their mean: use {spec.route} with "
+            "bsp:scheme=weights, or asa:fp32"
         )

@@ -10,6 +10,7 @@ from arignote.config.spec import parse_options, parse_spec
 from arignote.errors import UserError
 from arignote.registry import RULES
 
+
 class RuleOptions(BaseModel):
     """Base of all rules' options."""
 

@@ -146,7 +146,9 @@ class Exchange:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from `state`, of the same worker of as many."""
-        self._states = {key: State(**fields) for key, fields in state.items()}
+        # In place: a twin shares it.
+        self._states.clear()
+        self._states.update({key: State(**fields) for key, fields in state.items()})
 
     def merge_state_dicts(self, states: Sequence[dict[str, Any]]) -> None:
         """Go on from the states of workers that were more or fewer than now.

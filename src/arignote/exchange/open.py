@@ -6,6 +6,7 @@ from typing import Any
 
 from arignote.comm.base import World
 from arignote.config.exchange_options import AUTO, parse_exchange
+from arignote.errors import UserError
 from arignote.exchange.auto import AutoExchange
 from arignote.exchange.exchange import Exchange
 from arignote.registry import CODECS, ROUTES
@@ -24,3 +25,11 @@ def open_exchange(text: str, world: World) -> Exchange:
     kind: Any = getattr(codec, "exchange", Exchange)
     exchange: Exchange = kind(route, codec)
     return exchange
+
+
+def open_kept_exchange(text: str, world: World) -> Exchange:
+    """The exchange that `auto` chose before; where these workers cannot use it, auto again."""
+    try:
+        return open_exchange(text, world)
+    except UserError:
+        return AutoExchange(world)

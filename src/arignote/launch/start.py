@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from arignote.config.exchange_options import check_fits_rule, check_placement, parse_exchange
 from arignote.config.load import to_toml
 from arignote.config.model_source import find_model
-from arignote.config.exchange_options import parse_exchange
 from arignote.config.rule_options import parse_rule
 from arignote.config.settings import Launch, Settings
 from arignote.config.spec import parse_spec
@@ -82,8 +82,11 @@ def check(settings: Settings) -> None:
         UserError: the first one found.
     """
     find_model(settings.run.model)
-    parse_rule(settings.run.rule)
-    parse_exchange(settings.run.exchange)
+    _, options = parse_rule(settings.run.rule)
+    exchange = parse_exchange(settings.run.exchange)
+    check_fits_rule(exchange, settings.run.rule, getattr(options, "scheme", "gradient"))
+    hosts = place(settings.launch).hosts
+    check_placement(exchange, devices=settings.launch.devices, hosts=max(1, len(hosts)))
     if settings.run.data:
         _check_data(settings)
     elif settings.run.model in MODELS:

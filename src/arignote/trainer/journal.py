@@ -27,7 +27,8 @@ class Journal:
     Args:
         run_folder: where events and summary go; None on ranks that do not write.
         learning_rate: asked at each step record.
-        facts: what the summary says about the run as a whole (model, rule, exchange ...).
+        facts: what the summary says about the run as a whole (model, rule, exchange ...);
+            asked once the rule has started.
     """
 
     def __init__(
@@ -38,7 +39,7 @@ class Journal:
         *,
         every_seconds: float,
         learning_rate: Callable[[], float],
-        facts: dict[str, Any],
+        facts: Callable[[], dict[str, Any]],
     ) -> None:
         self.world = world
         self.recorder = recorder
@@ -67,7 +68,7 @@ class Journal:
         """The loop starts here, to go on until `epochs` are done."""
         self._last_time = time.monotonic()
         self._epoch_seconds = dict(self.recorder.seconds)
-        self.event("begin", **position, epochs=epochs, workers=self.world.size, **self._facts)
+        self.event("begin", **position, epochs=epochs, workers=self.world.size, **self._facts())
 
     def step(self, epochs_done: float, result: StepResult) -> None:
         """Note a step; a record is written every so many seconds."""
@@ -153,7 +154,7 @@ class Journal:
             wire_bytes=round(totals["wire_bytes"]),
             metrics={k: v for k, v in validation.items() if math.isfinite(v)},
             weights_sha256=weights_sha256,
-            **self._facts,
+            **self._facts(),
         )
         path = self._folder / SUMMARY_FILE
         temporary = path.with_suffix(".tmp")

@@ -50,6 +50,8 @@ class Trainer:
 
     def _run(self) -> None:
         self.rule.start(self.task.replica)
+        if self.rule.exchange.report:
+            self.journal.event("exchange", **self.rule.exchange.report)
         self.position = self.saver.resume() or self.position
         self.journal.begin(asdict(self.position), self.task.n_epochs)
         if self._done() and not self.position.validation:

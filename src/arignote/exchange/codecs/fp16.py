@@ -5,9 +5,9 @@
 
 Both multiplications are exact, so |decoded - x| <= 2^-11 |x| for all x down to 2^-28 of the
 block's largest; what is smaller loses digits, then becomes zero. Without the scale gradients
-below 6e-8 would vanish and values above 65504 overflow, which is what Theano-MPI's `asa16` had.
-NaN and infinity pass through: a block that has one is sent with s = 1, and what is finite in it
-but above 65504 becomes infinite.
+below 6e-8 would vanish and values above 65504 overflow: such was Theano-MPI's `asa16`. NaN and
+infinity pass through: a block that has one is sent with s = 1, and what is finite in it but above
+65504 becomes infinite; so does, in any block, what rounds to 2^128.
 
 The bits are converted by integer arithmetic (after Marat Dukhan's FP16 library): it vectorises
 on any machine, with or without instructions for half precision.

@@ -8,7 +8,8 @@ QSGD (Alistarh et al. 2017, arXiv 1610.02132). We differ: the scale is the block
 magnitude, not its 2-norm, which wastes no level; u is a hash of (seed, index), so a round can be
 repeated bit for bit and the loop vectorises. Unbiased, so there is no error feedback.
 
-A block with NaN or infinity decodes to NaN; one below 1.5e-36 to zero.
+A block with NaN or infinity decodes to NaN; one below 1.5e-36 to zero; float32's very largest
+number may come back infinite.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ def encode_blocks(
         for j in range(start, stop):
             bits = np.int32(np.float32(values[j]).view(np.int32) & np.int32(0x7FFFFFFF))
             largest = max(largest, bits)
-        scale = np.float32(largest.view(np.float32) / LEVELS)
+        scale = np.float32(np.int32(largest).view(np.float32) / LEVELS)
         inverse = np.float32(1) / scale
         if largest >= NOT_FINITE:
             scale = np.float32(np.nan)

@@ -1,7 +1,7 @@
 """powersgd: every layer's matrix as the product of two thin ones; what is lost is sent later.
 
     D = w g + e                           g as an n x m matrix, e: error of the last rounds
-    P <- mean(D Q);  P <- orthonormal columns
+    P <- mean(D Q),  P <- orthonormal columns
     Q <- mean(D^T P)
     g <- P Q^T,  e <- D - P Q^T
 
@@ -9,13 +9,11 @@ r = rank (columns of P and Q), w = weight. A round sends r (n + m) numbers inste
 and matrices that would not shrink go with P as they are. Q begins the next round, so that the
 rounds together are a power iteration (Vogels et al. 2019, arXiv 1905.13727, algorithms 1 and 2).
 We differ: Q is scaled to a largest element of 1 before it is used again (the same span, and no
-underflow); a column of P that depends on those before it becomes zero, and its Q starts anew.
+underflow); a column of P that depends on those before it becomes zero, and its Q starts anew;
+and not e is stored but D, from which the next round takes P Q^T away while it adds g: a round
+reads and writes a quarter less memory.
 
 NaN or infinity in a matrix makes all of it NaN on all workers, once: e and Q start again.
-
-Memory is read and written as seldom as can be: e is not stored but D, from which the next round
-takes P Q^T away while it adds g. On the CPU the order of all sums is fixed, so that P Q^T has
-the same bits on unlike machines.
 """
 
 from __future__ import annotations
@@ -25,160 +23,312 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from arignote.comm.base import World
 from arignote.config.exchange_options import CodecOptions, PowerSGDOptions
 from arignote.errors import UserError
-from arignote.exchange.base import Route, State
+from arignote.exchange.base import Codec, Route, State
 from arignote.exchange.codecs.fp32 import FP32
+from arignote.exchange.codecs.low_rank import absorb, expand, orthogonalise, project
 from arignote.exchange.exchange import Exchange, Shapes
-from arignote.exchange.jit import jit
-
-ROWS, COLUMNS, LANES = 4, 2048, 32
-"""A tile of a matrix that is worked on at once, and partial sums of a scalar product."""
-DEPENDENT = 1e-14
-"""Part of a column's squared length that must be left when those before it are taken out."""
-Floats = npt.NDArray[np.float32]
 
 
-@jit
-def four(row: Floats, k: int) -> Any:
-    """row[k : k + 4], zeros where it ends."""
-    zero = np.float32(0)
-    return (
-        row[k],
-        row[k + 1] if k + 1 < row.size else zero,
-        row[k + 2] if k + 2 < row.size else zero,
-        row[k + 3] if k + 3 < row.size else zero,
-    )
+@dataclass(frozen=True)
+class Matrix:
+    """A tensor that is compressed: n rows x m columns from `start` of a vector on."""
+
+    key: str
+    """`vector.start.stop`, as vectors are called in an exchange's state."""
+    seed: int
+    start: int
+    rows: int
+    columns: int
+    rank: int
+
+    @property
+    def stop(self) -> int:
+        """Where it ends in the vector."""
+        return self.start + self.rows * self.columns
+
+    def first_q(self) -> torch.Tensor:
+        """The same random numbers on all workers, (r, m)."""
+        generator = torch.Generator().manual_seed(self.seed)
+        return torch.randn(self.rank, self.columns, generator=generator)
 
 
-@jit
-def four_rows(matrix: Floats, k: int, start: int, stop: int) -> Any:
-    """matrix[k : k + 4, start : stop], the last row again where it ends."""
-    last = matrix.shape[0] - 1
-    return (
-        matrix[k, start:stop],
-        matrix[min(k + 1, last), start:stop],
-        matrix[min(k + 2, last), start:stop],
-        matrix[min(k + 3, last), start:stop],
-    )
+class Kept:
+    """One matrix from round to round, on the device of its vector."""
 
+    def __init__(self, matrix: Matrix, device: torch.device) -> None:
+        self.matrix = matrix
+        self.compiled = device.type == "cpu"
+        self.d = torch.zeros(matrix.rows, matrix.columns, device=device)
+        """The error, with P Q^T of the last round still in it."""
+        self.p = torch.zeros(matrix.rows, matrix.rank, device=device)
+        self.low_q = torch.zeros(matrix.rank, matrix.columns, device=device)
+        self.q = matrix.first_q().to(device)
+        """With which the next round begins."""
 
-@jit
-def combine(weights: Any, rows: Any, out: Floats, fresh: bool) -> None:
-    """out <- the weighted sum of four rows (and, unless `fresh`, out)."""
-    a, b, c, d = weights
-    w, x, y, z = rows
-    if fresh:
-        for j in range(out.size):
-            out[j] = ((a * w[j] + b * x[j]) + c * y[j]) + d * z[j]
-    else:
-        for j in range(out.size):
-            out[j] += ((a * w[j] + b * x[j]) + c * y[j]) + d * z[j]
+    def absorb(self, gradient: torch.Tensor, weight: float) -> None:
+        """D, and this worker's P."""
+        if self.compiled:
+            factors = self.p.numpy(), self.low_q.numpy(), self.q.numpy()
+            absorb(gradient.numpy(), np.float32(weight), self.d.numpy(), *factors)
+        else:
+            self.settle()
+            torch.mm(self.d.add_(gradient, alpha=weight), self.q.t(), out=self.p)
 
+    def project(self) -> bool:
+        """With the mean of P: orthogonalise it, and this worker's Q; False: P is not finite."""
+        p = self.p.cpu()
+        finite = bool(orthogonalise(p.numpy()))
+        self.p.copy_(p)
+        if not finite:
+            self.low_q.zero_()
+        elif self.compiled:
+            project(self.d.numpy(), p.numpy(), self.low_q.numpy())
+        else:
+            torch.mm(self.p.t(), self.d, out=self.low_q)
+        return finite
 
-@jit
-def products(row: Floats, others: Any, sums: Floats) -> None:
-    """sums[i] <- sums[i] + row * others[i], in lanes; shape (4, LANES)."""
-    w, x, y, z = others
-    a, b, c, d = sums[0], sums[1], sums[2], sums[3]
-    full = row.size // LANES * LANES
-    for start in range(0, full, LANES):
-        for lane in range(LANES):
-            j = start + lane
-            value = row[j]
-            a[lane] += value * w[j]
-            b[lane] += value * x[j]
-            c[lane] += value * y[j]
-            d[lane] += value * z[j]
-    for j in range(full, row.size):
-        a[j - full] += row[j] * w[j]
-        b[j - full] += row[j] * x[j]
-        c[j - full] += row[j] * y[j]
-        d[j - full] += row[j] * z[j]
-
-
-@jit
-def absorb(g: Floats, weight: np.float32, d: Floats, p: Floats, low_q: Floats, q: Floats) -> None:
-    """D <- w g + (D - P low_Q^T), P <- D Q; low_q and q: (r, m), p: (n, r)."""
-    n, m = d.shape
-    rank = q.shape[0]
-    low = np.empty(COLUMNS, np.float32)
-    sums = np.empty((ROWS, -(-rank // 4), 4, LANES), np.float32)
-    for top in range(0, n, ROWS):
-        bottom = min(n, top + ROWS)
-        sums[:] = 0
-        for start in range(0, m, COLUMNS):
-            stop = min(m, start + COLUMNS)
-            for i in range(top, bottom):
-                part = low[: stop - start]
-                for k in range(0, rank, 4):
-                    combine(four(p[i], k), four_rows(low_q, k, start, stop), part, k == 0)
-                row, gradient = d[i, start:stop], g[i, start:stop]
-                for j in range(row.size):
-                    row[j] = weight * gradient[j] + (row[j] - part[j])
-                for k in range(0, rank, 4):
-                    products(row, four_rows(q, k, start, stop), sums[i - top, k // 4])
-        for i in range(top, bottom):
-            for k in range(rank):
-                total = np.float32(0)
-                for lane in range(LANES):
-                    total += sums[i - top, k // 4, k % 4, lane]
-                p[i, k] = total
-
-
-@jit
-def project(d: Floats, p: Floats, q: Floats) -> None:
-    """Q <- D^T P; p: (n, r), q: (r, m)."""
-    n, m = d.shape
-    columns = np.ascontiguousarray(p.T)
-    for top in range(0, n, 4):
-        for start in range(0, m, COLUMNS):
-            stop = min(m, start + COLUMNS)
-            rows = four_rows(d, top, start, stop)
-            for k in range(q.shape[0]):
-                combine(four(columns[k], top), rows, q[k, start:stop], top == 0)
-
-
-@jit
-def expand(p: Floats, q: Floats, out: Floats) -> None:
-    """out <- P Q^T; p: (n, r), q: (r, m)."""
-    for i in range(p.shape[0]):
-        for k in range(0, q.shape[0], 4):
-            combine(four(p[i], k), four_rows(q, k, 0, q.shape[1]), out[i], k == 0)
-
-
-@jit
-def orthogonalise(p: Floats) -> bool:
-    """Make the columns of p (n, r) orthonormal or zero, from left to right; False: not finite.
-
-    Gram-Schmidt in float64, each column twice.
-    """
-    n, rank = p.shape
-    wide = p.astype(np.float64)
-    shares = np.empty(rank)
-    for k in range(rank):
-        before = 0.0
-        for i in range(n):
-            before += wide[i, k] * wide[i, k]
-        if not np.isfinite(before):
+    def warm(self) -> bool:
+        """With the mean of Q: the one of the next round; False: it is not finite."""
+        largest = self.low_q.abs().amax(1, keepdim=True)
+        if not bool(torch.isfinite(largest).all()):
             return False
-        for _ in range(2):
-            shares[:] = 0
-            for i in range(n):
-                for h in range(k):
-                    shares[h] += wide[i, h] * wide[i, k]
-            for i in range(n):
-                for h in range(k):
-                    wide[i, k] -= shares[h] * wide[i, h]
-        after = 0.0
-        for i in range(n):
-            after += wide[i, k] * wide[i, k]
-        factor = 1 / np.sqrt(after) if after > DEPENDENT * before else 0.0
-        for i in range(n):
-            wide[i, k] *= factor
-    p[:] = wide
-    return True
+        torch.div(self.low_q, largest, out=self.q)
+        empty = (largest == 0).flatten()
+        if bool(empty.any()):
+            self.q[empty] = self.matrix.first_q().to(self.q.device)[empty]
+        return True
+
+    def expand(self, out: torch.Tensor) -> None:
+        """out <- P Q^T."""
+        if self.compiled:
+            expand(self.p.numpy(), self.low_q.numpy(), out.numpy())
+        else:
+            torch.mm(self.p, self.low_q, out=out)
+
+    def settle(self) -> None:
+        """Take P Q^T out of D, which then is the error itself; changes no result."""
+        low = torch.empty_like(self.d)
+        self.expand(low)
+        self.d.sub_(low)
+        self.p.zero_()
+
+    def restart(self) -> None:
+        """Forget everything."""
+        for tensor in (self.d, self.p, self.low_q):
+            tensor.zero_()
+        self.q.copy_(self.matrix.first_q())
+
+
+@dataclass
+class Part:
+    """What of a vector, or of a part of it that ends at borders of tensors, is sent how."""
+
+    matrices: list[tuple[Matrix, slice, torch.Tensor, torch.Tensor]]
+    """Each with its place in the part, its P in `first` and its Q in `second`."""
+    plain: list[tuple[slice, torch.Tensor]]
+    """What is not compressed: its place in the part, and in `first`."""
+    first: torch.Tensor
+    second: torch.Tensor
+
+
+class PowerSGDExchange(Exchange):
+    """Two means over the route a round: of all P with what is not compressed, and of all Q."""
+
+    def __init__(self, route: Route, codec: Codec) -> None:
+        super().__init__(route, codec)
+        self._matrices: list[list[Matrix]] = []
+        self._parts: dict[str, Part] = {}
+        self._kept: dict[str, Kept] = {}
+        self._loaded: dict[str, Any] = {}
+        """States of matrices whose first round is still to come."""
+
+    def prepare(self, vectors: Sequence[torch.Tensor], shapes: Shapes) -> None:
+        """As `Exchange.prepare`.
+
+        Raises:
+            UserError: there is no matrix that would become smaller.
+        """
+        super().prepare(vectors, shapes)
+        options = self.codec.options
+        assert isinstance(options, PowerSGDOptions)
+        self._parts.clear()
+        self._matrices[:] = matrices_of(shapes, options.rank)
+        found = [matrix for matrices in self._matrices for matrix in matrices]
+        tensors = sum(len(members) for members in shapes)
+        if not found:
+            raise UserError(
+                f"{self.name} makes none of the {tensors} tensors smaller: take a lower rank, or "
+                "a codec that suits small layers, as asa:fp16"
+            )
+        saved = sum(m.stop - m.start - m.rank * (m.rows + m.columns) for m in found)
+        elements = sum(vector.numel() for vector in vectors)
+        self.report = {
+            "compressed_tensors": len(found),
+            "tensors": tensors,
+            "elements": elements,
+            "sent_elements": elements - saved,
+        }
+
+    def mean_(self, vector: torch.Tensor, *, weight: float | None = None, what: str) -> int:
+        """As `Exchange.mean_`, of a prepared vector or of a part that ends at tensors' borders.
+
+        Others are averaged without loss.
+        """
+        key = self._key(vector)
+        if key.startswith("other") or not vector.numel():
+            return self.lossless().mean_(vector, weight=weight, what=what)
+        if self.route.world.size == 1:
+            self._pay_back(vector, key)
+            return 0
+        if key not in self._parts:
+            self._parts[key] = self._part(vector, key)
+        carried = vector.float()
+        sent = self._round(carried, self._parts[key], weight, what)
+        if carried is not vector:
+            vector.copy_(carried)
+        return sent
+
+    def _round(self, vector: torch.Tensor, part: Part, weight: float | None, what: str) -> int:
+        kept = [self._of(matrix, vector.device) for matrix, *_ in part.matrices]
+        shaped = [vector[place].view(m.rows, m.columns) for m, place, *_ in part.matrices]
+        for one, gradient, (_, _, p, _) in zip(kept, shaped, part.matrices, strict=True):
+            one.absorb(gradient, 1.0 if weight is None else weight)
+            p.copy_(one.p)
+        for place, flat in part.plain:
+            flat.copy_(vector[place])
+            if weight is not None:
+                flat.mul_(weight)
+        sent = self._mean(part.first, what)
+        for place, flat in part.plain:
+            vector[place] = flat
+        if not part.matrices:
+            return sent
+        finite = []
+        for one, (_, _, p, q) in zip(kept, part.matrices, strict=True):
+            one.p.copy_(p)
+            finite.append(one.project())
+            q.copy_(one.low_q)
+        sent += self._mean(part.second, what)
+        for one, gradient, (_, _, _, q), good in zip(
+            kept, shaped, part.matrices, finite, strict=True
+        ):
+            one.low_q.copy_(q)
+            if good and one.warm():
+                one.expand(gradient)
+            else:
+                gradient.fill_(torch.nan)
+                one.restart()
+        return sent
+
+    def _mean(self, flat: torch.Tensor, what: str) -> int:
+        if self.route.needs_meeting:
+            # Others may read this memory in place: not before it is filled.
+            self.route.world.meet([], what)
+        nothing = State(torch.zeros(0, 0), torch.zeros(0, 0))
+        return self.route.mean_(flat, FP32(CodecOptions()), nothing, what)
+
+    def _part(self, vector: torch.Tensor, key: str) -> Part:
+        """How the part called `key` is sent; collective, for its memory is the route's."""
+        number, begin, end = (int(number) for number in key.split("."))
+        inside = [m for m in self._matrices[number] if m.start >= begin and m.stop <= end]
+        borders = [begin, *(border for m in inside for border in (m.start, m.stop)), end]
+        pairs = zip(borders[::2], borders[1::2], strict=True)
+        plain = [slice(a - begin, b - begin) for a, b in pairs if b > a]
+        device = vector.device
+        if device.type not in self.route.devices:
+            device = torch.device("cpu")
+        ps = sum(m.rows * m.rank for m in inside)
+        rest = sum(place.stop - place.start for place in plain)
+        first = self.route.allocate(ps + rest, torch.float32, device)
+        qs = sum(m.columns * m.rank for m in inside)
+        second = self.route.allocate(qs, torch.float32, device)
+        part = Part([], [], first, second)
+        for m in inside:
+            p, first = first[: m.rows * m.rank], first[m.rows * m.rank :]
+            q, second = second[: m.columns * m.rank], second[m.columns * m.rank :]
+            place = slice(m.start - begin, m.stop - begin)
+            part.matrices.append((m, place, p.view(m.rows, -1), q.view(m.rank, -1)))
+        for place in plain:
+            flat, first = first[: place.stop - place.start], first[place.stop - place.start :]
+            part.plain.append((place, flat))
+        return part
+
+    def _of(self, matrix: Matrix, device: torch.device) -> Kept:
+        """What is kept of `matrix`."""
+        if matrix.key not in self._kept:
+            kept = self._kept[matrix.key] = Kept(matrix, device)
+            loaded = self._loaded.pop(matrix.key, None)
+            if loaded is not None:
+                kept.d.copy_(loaded["error"])
+                if loaded["q"].shape == kept.q.shape:
+                    kept.q.copy_(loaded["q"])
+        return self._kept[matrix.key]
+
+    def _pay_back(self, vector: torch.Tensor, key: str) -> None:
+        """A worker alone loses nothing: it only adds what a run of several still owes."""
+        number, begin, end = (int(number) for number in key.split("."))
+        for m in self._matrices[number]:
+            if m.start >= begin and m.stop <= end and m.key in self._loaded:
+                error = self._loaded.pop(m.key)["error"]
+                vector[m.start - begin : m.stop - begin] += error.flatten().to(vector.device)
+
+    def twin(self, world: World) -> Exchange:
+        """As `Exchange.twin`; with memory of its own for what is sent."""
+        other = super().twin(world)
+        assert isinstance(other, PowerSGDExchange)
+        other._matrices, other._kept, other._loaded = self._matrices, self._kept, self._loaded
+        return other
+
+    def state_dict(self) -> dict[str, Any]:
+        """The error and the next Q of every matrix."""
+        state = dict(self._loaded)
+        for key, kept in self._kept.items():
+            kept.settle()
+            state[key] = {"error": kept.d, "q": kept.q}
+        return state
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """As `Exchange.load_state_dict`; after another rank's, Q starts anew."""
+        self._kept.clear()
+        self._loaded.clear()
+        self._loaded.update(state)
+
+    def merge_state_dicts(self, states: Sequence[dict[str, Any]]) -> None:
+        """As `Exchange.merge_state_dicts`: everyone's error is the mean of all there were."""
+        merged = {}
+        for key, fields in states[0].items():
+            errors = torch.stack([state[key]["error"].cpu() for state in states])
+            merged[key] = {"error": errors.mean(0), "q": fields["q"]}
+        self.load_state_dict(merged)
+
+
+def matrices_of(shapes: Shapes, rank: int) -> list[list[Matrix]]:
+    """The tensors of each vector that rank (n + m) numbers make smaller."""
+    found: list[list[Matrix]] = []
+    seed = 0
+    for number, members in enumerate(shapes):
+        found.append([])
+        start = 0
+        for shape in members:
+            rows = shape[0] if len(shape) > 1 else 1
+            elements = shape.numel()
+            columns = elements // rows if elements else 0
+            if rank * (rows + columns) < elements:
+                key = f"{number}.{start}.{start + elements}"
+                found[-1].append(Matrix(key, seed, start, rows, columns, rank))
+            start += elements
+            seed += 1
+    return found
+
+
+class PowerSGD(FP32):
+    """What is sent of the matrices: small ones, in full precision."""
+
+    name = "powersgd"
+    lossless = False
+    exchange = PowerSGDExchange

@@ -68,7 +68,7 @@ def at_least(values: npt.NDArray[np.float32], low: np.int32) -> Any:
     found = 0
     for j in range(values.size):
         places[found] = j
-        found += np.int64(magnitude(values[j]) >= low)
+        found += int(magnitude(values[j]) >= low)
     return places[:found]
 
 
@@ -99,7 +99,7 @@ def select(values: npt.NDArray[np.float32], slots: int) -> Any:
     smallest = np.partition(sizes, sizes.size - slots)[sizes.size - slots]
     ties = slots
     for i in range(sizes.size):
-        ties -= np.int64(sizes[i] > smallest)
+        ties -= int(sizes[i] > smallest)
     kept = np.empty(slots, np.int32)
     found = 0
     for i in range(places.size):
@@ -107,7 +107,7 @@ def select(values: npt.NDArray[np.float32], slots: int) -> Any:
         if sizes[i] > smallest or (tied and ties > 0):
             kept[found] = places[i]
             found += 1
-            ties -= np.int64(tied)
+            ties -= int(tied)
     return kept
 
 

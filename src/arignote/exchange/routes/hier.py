@@ -7,10 +7,10 @@ its column into every vector of its host:
 
     x[c]  <-  (1/h) sum over hosts of (h/p) * (sum over the workers of a host of their x[c])
 
-    sends 2 (h-1)/h * n/l values a worker, in the codec's format; asa alone sends l times that
+    sends 2 (h-1)/h * n/l values a worker to other hosts, in the codec's format; asa l times that
 
-So each byte crosses between hosts once each way, whatever the number of workers, and all l
-workers share the line. Inside a host no byte goes over a wire, and nothing is rounded by the
+So a host sends as much as one worker alone would, whatever the number of workers, and l of them
+keep the line busy. Inside a host no byte goes over a wire, and nothing is rounded by the
 codec. The order of summation is the placement's: it may differ in the last place from asa's.
 
 A reduction in levels of which each is cut among all workers below: Cho et al. 2019 (BlueConnect).

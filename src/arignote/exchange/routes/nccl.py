@@ -38,12 +38,8 @@ class NCCL(ProcessGroupRoute):
                 "allreduce:fp32"
             )
 
-    def _open(self, store: Any, address: str, device: torch.device) -> Any:
-        """The group, and a first sum, so that NCCL connects now.
-
-        Raises:
-            UserError: a worker has no GPU, or not one of its own.
-        """
+    def _check(self, device: torch.device) -> None:
+        """A GPU for every worker, and one of its own."""
         check_devices(self.name, self.world, device, self.devices)
         here = self.world.peers[self.world.rank].host
         names = self.world.gather(f"{gpu_name(device)} of host {here}", "the start of nccl")
@@ -53,6 +49,9 @@ class NCCL(ProcessGroupRoute):
                     f"nccl cannot serve two workers on one GPU, and workers {names.index(name)} "
                     f"and {rank} share {name}: use ipc:fp32 or allreduce:fp32"
                 )
+
+    def _open(self, store: Any, address: str, device: torch.device) -> Any:
+        """The group, and a first sum, so that NCCL connects now."""
         group = dist.ProcessGroupNCCL(store, self.world.rank, self.world.size, self._timeout())
         self._finish(group.allreduce([torch.zeros(1, device=device)]), "the start of nccl")
         return group

@@ -19,7 +19,7 @@ import torch
 
 from arignote.exchange.base import Codec, Route, State
 
-_SEED = 1605_08325
+_SEED = 160508325
 _TRADE = 3
 
 

@@ -45,6 +45,9 @@ class ProcessGroupRoute(Route):
     def _open(self, store: Any, address: str, device: torch.device) -> Any:
         """The backend's group of all workers; `address` is this worker's for the others."""
 
+    def _check(self, device: torch.device) -> None:
+        """Raise a UserError, on all workers, if the backend cannot serve their devices."""
+
     def allocate(self, elements: int, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
         """Plain memory; the first call starts the group, so that what is wrong is told now."""
         self._start(device)
@@ -94,6 +97,7 @@ class ProcessGroupRoute(Route):
         """Open the group, collective; once."""
         if self._group is not None or self.world.size == 1:
             return
+        self._check(device)
         try:
             self._store, address = open_store(self.world, self.name)
             self._group = self._open(self._store, address, device)
