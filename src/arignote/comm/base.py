@@ -22,6 +22,7 @@ class Peer:
     """Where one worker lives."""
 
     rank: int
+    """Its number in the whole run."""
     host: str
     pid: int
 
@@ -45,7 +46,7 @@ class World(ABC):
     rank: int
     """This worker's number, 0 <= rank < size."""
     peers: tuple[Peer, ...]
-    """All workers, by rank."""
+    """All workers, by their rank in this world."""
     library: str
     """Name and version of what carries the messages."""
     timeout_seconds: float

@@ -155,6 +155,8 @@ class MPIWorld(World):
         with self._watchdog.guard("a split of the world", self.timeout_seconds):
             comm = self._comm.Split(color, self.rank)
             world = MPIWorld(comm, self.timeout_seconds)
+            # Errors go on to name workers by their numbers in the run.
+            world.peers = tuple(self.peers[rank] for rank in comm.allgather(self.rank))
             comm.Free()
         return world
 
@@ -185,8 +187,9 @@ class MPIWorld(World):
     def _missing(self) -> tuple[str, str]:
         """(who is not there, who is), as far as those who wait can find out."""
         present = {self.rank, *self._book.ask()}
-        missing = [str(peer) for peer in self.peers if peer.rank not in present]
-        return ", ".join(missing), ", ".join(str(rank) for rank in sorted(present))
+        missing = [str(peer) for rank, peer in enumerate(self.peers) if rank not in present]
+        here = (str(self.peers[rank].rank) for rank in sorted(present))
+        return ", ".join(missing), ", ".join(here)
 
     def _name_missing(self, what: str) -> NoReturn:
         missing, here = self._missing()

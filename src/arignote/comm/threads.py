@@ -157,8 +157,9 @@ class ThreadWorld(World):
         members = [rank for rank, (theirs, _) in enumerate(table) if theirs == color]
         hub = table[members[0]][1]
         hub.size = len(members)
-        hosts = [self.peers[rank].host for rank in members]
-        return ThreadWorld(members.index(self.rank), hub, self.timeout_seconds, hosts)
+        part = ThreadWorld(members.index(self.rank), hub, self.timeout_seconds)
+        part.peers = tuple(self.peers[rank] for rank in members)
+        return part
 
     def close(self) -> None:
         """Nothing to leave."""

@@ -4,8 +4,9 @@ One round, for a vector x of n elements, weights w_i (their mean over the p work
 
     x <- (w_0 x_0 + w_1 x_1 + ... + w_{p-1} x_{p-1}) * (1/p)
 
-Each product and each sum is rounded on its own, in this order, on every route of ours: so all
-of them, and any cut of the vector into parts, give the same bits.
+Each product and each sum is rounded on its own, in this order, on our routes shm and asa: so
+they, and any cut of the vector into parts, give the same bits. (hier adds up each host first;
+MPI's and NCCL's order is their own; two workers leave no choice.)
 """
 
 from __future__ import annotations

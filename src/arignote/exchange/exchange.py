@@ -11,6 +11,7 @@ from arignote.comm.base import World
 from arignote.config.exchange_options import CodecOptions
 from arignote.exchange.base import Codec, Route, State
 from arignote.exchange.codecs.fp32 import FP32
+from arignote.exchange.routes.asa import ASA
 
 Shapes = Sequence[Sequence[torch.Size]]
 
@@ -131,8 +132,15 @@ class Exchange:
         return ""
 
     def lossless(self) -> Exchange:
-        """The same route with nothing lost: for what no error feedback makes up for."""
-        return self if self.codec.lossless else Exchange(self.route, FP32(CodecOptions()))
+        """One that gives all the mean, with nothing lost: for what no feedback makes up for."""
+        if self.codec.lossless and self.route.averages:
+            return self
+        route = self.route if self.route.averages else ASA(self.route.world)
+        return Exchange(route, FP32(CodecOptions()))
+
+    def close(self) -> None:
+        """Let go of what the route holds; collective, after the last round."""
+        self.route.close()
 
     def twin(self, world: World) -> Exchange:
         """The same for another thread, over `world` (of the same workers); shares the state."""
@@ -158,13 +166,14 @@ class Exchange:
         """
         for key in states[0]:
             old = [State(**state[key]) for state in states]
-            if key.startswith("other") or not old[0].worker.numel():
+            rows = max(state.worker.shape[0] for state in old)
+            if key.startswith("other") or not rows:
                 continue
             elements = int(key.rpartition(".")[2]) - int(key.split(".")[1])
-            pending = torch.zeros(old[0].worker.shape[0], elements)
+            pending = torch.zeros(rows, elements)
             for state in old:
-                stop = state.worker_start + state.worker.shape[1]
-                pending[:, state.worker_start : stop] += state.worker / state.encoders
+                stop = state.worker_start + state.worker.shape[-1]
+                pending[: len(state.worker), state.worker_start : stop] += state.worker / state.encoders
                 stop = state.owner_start + state.owner.shape[-1]
                 pending[: state.owner.shape[0], state.owner_start : stop] += state.owner
             new = self.route.new_state(elements, self.codec)

@@ -57,6 +57,8 @@ class Rule(ABC):
 
     optimizer_is_local: bool
     """Whether optimizer states differ between workers (then each is saved)."""
+    weights_are_local: bool = False
+    """Whether weights differ between workers (then each worker's own are saved too)."""
 
     def __init__(
         self,
@@ -116,6 +118,7 @@ class Rule(ABC):
     def finish(self, replica: Replica) -> None:
         """The loop is over: drain what is in flight, and tell those who are still in theirs."""
         self._call_roll(Bring(samples=0), leaving=True)
+        self.exchange.close()
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that a resumed rule needs, plain values and tensors."""

@@ -45,6 +45,11 @@ class BSP(Rule):
         """In `weights` each worker feeds its optimizer its own gradient."""
         return self.options.scheme == "weights"
 
+    @property
+    def weights_are_local(self) -> bool:  # type: ignore[override]
+        """Where the route trades weights instead of averaging them (Theano-MPI's swap)."""
+        return not self.exchange.route.averages
+
     _sharded = False
     _overlap: Overlap | None = None
 
@@ -155,9 +160,9 @@ class BSP(Rule):
 
     def finish(self, replica: Replica) -> None:
         """As `Rule.finish`, and end the thread that overlaps."""
-        super().finish(replica)
         if self._overlap is not None:
             self._overlap.close()
+        super().finish(replica)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """As `Rule.load_state_dict`."""

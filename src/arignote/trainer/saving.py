@@ -64,6 +64,8 @@ class Saver:
             "buffers": [*replica.buffers, *replica.counters],
             "rule": rule.state_dict(),
         }
+        if rule.weights_are_local:
+            own["parameters"] = list(replica.parameters)
         (own if rule.optimizer_is_local else common)["optimizer"] = replica.optimizer_state()
         with rule.consensus(replica):
             # Copied inside, because after it the buffers are this worker's own again.
@@ -146,6 +148,9 @@ class Saver:
         replica.load_optimizer_state(own["optimizer"] if local else common["optimizer"])
         if same:
             self.rule.load_state_dict(own["rule"])
+            for vector, saved in zip(replica.parameters, own.get("parameters", ()), strict=False):
+                vector.copy_(saved)
+            replica.publish_parameters()
             for vector, saved in zip(
                 (*replica.buffers, *replica.counters), own["buffers"], strict=True
             ):
