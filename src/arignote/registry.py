@@ -126,7 +126,9 @@ MODELS = Registry(
     Entry("digits-mlp", "arignote.models.digits:DigitsMLP", "two dense layers for 8x8 digits"),
     Entry("digits-cnn", "arignote.models.digits:DigitsCNN", "small CNN for 8x8 digits"),
     Entry("cifar10-cnn", "arignote.models.cifar10:Cifar10CNN", "small CNN for 32x32 colour images"),
-    Entry("mlp-56m", "arignote.models.mlp:MLP56M", "56.6 M parameters in dense layers, for benches"),
+    Entry(
+        "mlp-56m", "arignote.models.mlp:MLP56M", "56.6 M parameters in dense layers, for benches"
+    ),
 )
 
 DATA = Registry(

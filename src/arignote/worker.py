@@ -111,12 +111,13 @@ def build_trainer(
 def _open_exchange(settings: Settings, world: World, run_folder: Path, *, resume: bool) -> Exchange:
     """What `run.exchange` names; a resumed run keeps what auto chose before, where it can."""
     text = settings.run.exchange
+    device = pick_device(settings.launch.devices, world.rank)
     if resume and text == AUTO:
         chosen = [e["chosen"] for e in read_events(run_folder) if e["event"] == "exchange"]
         # Rank 0's word counts: another host may not see the newest line yet.
         kept = world.gather(chosen[-1] if chosen else AUTO, "the choice of the exchange")[0]
-        return open_kept_exchange(kept, world)
-    return open_exchange(text, world)
+        return open_kept_exchange(kept, world, device)
+    return open_exchange(text, world, device)
 
 
 def build_task(model_class: Any, settings: Settings, world: World, exchange: Exchange) -> Task:

@@ -27,8 +27,9 @@ _MOST_ROUNDS = 50
 def candidates(world: World, device: torch.device) -> list[str]:
     """The routes worth timing; the first one's memory suits all of them."""
     hosts = [peer.host for peer in world.peers]
-    if device.type == "cuda":
-        return ["nccl", "allreduce"]
+    if device.type != "cpu":
+        # In this order, and the first that serves is taken: their sums may differ in the last bit.
+        return ["nccl", "ipc", "asa"]
     if len(set(hosts)) == 1:
         names = ["shm", "asa"]
     elif len(set(hosts)) < len(hosts):
@@ -42,15 +43,19 @@ def candidates(world: World, device: torch.device) -> list[str]:
 class AutoExchange(Exchange):
     """An exchange that finds its route in `prepare`."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, device: torch.device) -> None:
         self._routes: list[Route] = []
         self._refused: dict[str, str] = {}
-        self._device = torch.device("cpu")
-        for name in candidates(world, self._device):
+        for name in candidates(world, device):
             try:
-                self._routes.append(ROUTES.load(name)(world))
+                route = ROUTES.load(name)(world)
+                # Some find out only now (workers in containers of their own, two on a GPU).
+                route.allocate(1, torch.float32, device)
+                self._routes.append(route)
             except UserError as error:
                 self._refused[name] = str(error)
+            if device.type != "cpu" and self._routes:
+                break
         super().__init__(self._routes[0], FP32(CodecOptions()))
 
     def prepare(self, vectors: Sequence[torch.Tensor], shapes: Shapes) -> None:
@@ -63,7 +68,7 @@ class AutoExchange(Exchange):
         seconds = self._times(longest, world)
         fastest = min(seconds, key=lambda name: seconds[name])
         self.route = next(route for route in self._routes if route.name == fastest)
-        self.report = {
+        self.report |= {
             "chosen": self.name,
             "elements": longest.numel(),
             "median_seconds": seconds,

@@ -54,6 +54,13 @@ class Exchange:
         for vector in vectors:
             self.codec.check(vector.numel())
         self._prepared = list(vectors)
+        strange = {v.device.type for v in vectors} - set(self.route.devices)
+        if strange and self.route.world.size > 1:
+            # Which way a GPU's gradients take is the first question when they are slow.
+            self.report["memory"] = (
+                f"{self.route.name} carries {', '.join(sorted(strange))} vectors by way of pinned "
+                f"host memory: {self.route.world.library} is not CUDA-aware, or the route is not"
+            )
 
     def mean_(self, vector: torch.Tensor, *, weight: float | None = None, what: str) -> int:
         """Replace `vector` by the mean over workers of weight * vector.
@@ -173,7 +180,9 @@ class Exchange:
             pending = torch.zeros(rows, elements)
             for state in old:
                 stop = state.worker_start + state.worker.shape[-1]
-                pending[: len(state.worker), state.worker_start : stop] += state.worker / state.encoders
+                pending[: len(state.worker), state.worker_start : stop] += (
+                    state.worker / state.encoders
+                )
                 stop = state.owner_start + state.owner.shape[-1]
                 pending[: state.owner.shape[0], state.owner_start : stop] += state.owner
             new = self.route.new_state(elements, self.codec)

@@ -40,9 +40,13 @@ ELEMENTWISE = (
 
 
 def is_elementwise(optimizer: torch.optim.Optimizer) -> bool:
-    """Whether it is one of torch's own (a subclass may do anything) of that kind."""
+    """Whether it is one of torch's own (a subclass may do anything) of that kind.
+
+    Torch's fused kernels round the last elements of a tensor differently: there a cut shows.
+    """
     kind = type(optimizer)
-    return kind.__name__ in ELEMENTWISE and getattr(torch.optim, kind.__name__) is kind
+    known = kind.__name__ in ELEMENTWISE and getattr(torch.optim, kind.__name__) is kind
+    return known and not any(group.get("fused") for group in optimizer.param_groups)
 
 
 _SCALARS = ("step", "eta", "mu", "mu_product")
@@ -106,6 +110,9 @@ class ShardedOptimizer:
         ]
         self._pieces = [piece for group in self._groups for piece in group]
         self._own = self._build() if self._pieces else None
+        # What it had before (from a user's checkpoint; Adagrad has some from the beginning).
+        self.load_state_dict(optimizer.state_dict())
+        optimizer.state.clear()
 
     def _cut(self, parameter: torch.Tensor) -> list[_Piece]:
         """This worker's part of `parameter`, if any, in pieces."""

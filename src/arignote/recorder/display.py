@@ -86,6 +86,16 @@ class Display:
     def _on_start(self, event: dict[str, Any]) -> None:
         self.met = True
 
+    def _on_exchange(self, event: dict[str, Any]) -> None:
+        if "median_seconds" in event:
+            times = event["median_seconds"].items()
+            table = ", ".join(f"{name} {seconds * 1e3:.3g} ms" for name, seconds in times)
+            self._say(f"exchange auto is {event['chosen']}: {table}")
+        for name, reason in event.get("refused", {}).items():
+            self._say(f"exchange auto left out {name}: {reason}")
+        if "memory" in event:
+            self._say(event["memory"])
+
     def _on_begin(self, event: dict[str, Any]) -> None:
         count = event["workers"]
         workers = f"{count} worker" if count == 1 else f"{count} workers"

@@ -87,7 +87,8 @@ class Attached:
         self._world = open_world(timeout_seconds)
         self.recorder = Recorder()
         """Seconds by phase, steps and bytes of this worker."""
-        way = open_exchange(exchange, self._world)
+        device = next((p.device for p in module.parameters()), torch.device("cpu"))
+        way = open_exchange(exchange, self._world, device)
         self._replica = TorchReplica(
             module, optimizer, allocate=way.route.allocate, clip_norm=clip_norm
         )
