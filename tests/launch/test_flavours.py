@@ -13,6 +13,7 @@ from arignote.launch.flavours.mpich import MPICH, IntelMPI
 from arignote.launch.flavours.openmpi import OpenMPI
 from arignote.launch.flavours.slurm import Slurm
 from arignote.launch.placement import Host, Placement, place
+from arignote.launch.start import prepare
 from arignote.launch.supervise import Supervisor
 
 LOCAL = {"workers": 2}
@@ -53,6 +54,33 @@ ARGV = [
         UNEQUAL,
         {},
         "-n 4 --host a:3,b:2 -x PATH -x ARIGNOTE_WORKERS --map-by slot:PE=1 --bind-to core",
+    ),
+    (
+        OpenMPI(),
+        TWO_HOSTS,
+        {"tune_ethernet": True},
+        "-n 4 --host a:2,b:2 -x PATH -x ARIGNOTE_WORKERS --mca btl_tcp_links 2 "
+        "--map-by slot:PE=2 --bind-to core",
+    ),
+    (OpenMPI(), LOCAL, {"tune_ethernet": True}, "-n 2 --map-by slot:PE=2 --bind-to core"),
+    (
+        OpenMPI(),
+        {"workers": 2, "hosts": ["a:2"]},
+        {"tune_ethernet": True},
+        "-n 2 --host a:2 -x PATH -x ARIGNOTE_WORKERS --map-by slot:PE=2 --bind-to core",
+    ),
+    (
+        OpenMPI(),
+        TWO_HOSTS,
+        {"tune_ethernet": True, "extra": ("--mca", "btl_tcp_links", "1")},
+        "-n 4 --host a:2,b:2 -x PATH -x ARIGNOTE_WORKERS --map-by slot:PE=2 --bind-to core "
+        "--mca btl_tcp_links 1",
+    ),
+    (
+        OpenMPI(),
+        TWO_HOSTS,
+        {"tune_ethernet": True, "launcher_environment": {"OMPI_MCA_btl_tcp_links": "1"}},
+        "-n 4 --host a:2,b:2 -x PATH -x ARIGNOTE_WORKERS --map-by slot:PE=2 --bind-to core",
     ),
     (MPICH(), LOCAL, {}, "-n 2 -bind-to core:2"),
     (MPICH(), LOCAL, {"bind": False, "extra": ("-l",)}, "-n 2 -bind-to none -l"),
@@ -117,6 +145,22 @@ ARGV = [
 )
 def test_argv(flavour, settings, more, expected):
     assert " ".join(flavour.argv(job(settings, **more))) == f"/mpi/run {expected} py -m w"
+
+
+def tuned(**settings):
+    launch = Launch(workers=2, hosts=["a", "b"], mpirun=settings.pop("mpirun"), **settings)
+    return "btl_tcp_links" in prepare(launch, ["py"]).argv
+
+
+def test_several_hosts_are_tuned_unless_the_user_says_otherwise(monkeypatch, tmp_path):
+    mpirun = tmp_path / "mpirun"
+    mpirun.write_text("#!/bin/sh\necho 'mpirun (Open MPI) 5.0.11'\n")
+    mpirun.chmod(0o755)
+    monkeypatch.delenv("OMPI_MCA_btl_tcp_links", raising=False)
+    assert tuned(mpirun=str(mpirun))
+    assert not tuned(mpirun=str(mpirun), ethernet_tuning=False)
+    monkeypatch.setenv("OMPI_MCA_btl_tcp_links", "1")
+    assert not tuned(mpirun=str(mpirun))
 
 
 def test_direct_is_the_command_itself():

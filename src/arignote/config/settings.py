@@ -61,6 +61,8 @@ class Launch(Section):
     """Threads a worker; 0: the host's cores divided by its workers."""
     bind: bool = True
     """Bind workers to cores where they fit."""
+    ethernet_tuning: bool = True
+    """Tune Open MPI's TCP transport when a job spans several hosts."""
     environment: list[str] = []
     """Names of further environment variables to forward to other hosts."""
     start_timeout_seconds: Positive = 300.0

@@ -71,6 +71,8 @@ def prepare(settings: Launch, command: list[str]) -> Launched:
         environment=forwarded,
         extra=tuple(settings.mpirun_arguments),
         as_root=hasattr(os, "geteuid") and os.geteuid() == 0,
+        tune_ethernet=settings.ethernet_tuning,
+        launcher_environment=environment,
     )
     return Launched(found.flavour.argv(job), environment, found.flavour)
 

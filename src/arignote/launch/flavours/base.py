@@ -25,6 +25,10 @@ class Job:
     extra: tuple[str, ...] = ()
     """Further arguments for the program, from the user."""
     as_root: bool = False
+    tune_ethernet: bool = False
+    """Set what makes the MPI's TCP transport fast, where the user has not set it himself."""
+    launcher_environment: dict[str, str] = field(default_factory=dict)
+    """All variables that the program itself is started with."""
 
 
 @dataclass(frozen=True)
