@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,10 @@ from arignote.comm.threads import run_threads, thread_worlds
 from arignote.config.load import nest, resolve
 from arignote.config.model_source import find_model
 from arignote.recorder.events import read_events
+from arignote.trainer import torch_task
 from arignote.trainer.loop import Trainer
 from arignote.trainer.stopping import StopFlag
+from arignote.trainer.torch_task import TorchTask
 from arignote.worker import build_trainer
 
 MPICH = Path(sys.prefix) / "mpich" / "bin" / "mpiexec"
@@ -201,8 +204,8 @@ def train(tmp_path: Path) -> Callable[..., Result]:
         def build(world: Any) -> Trainer:
             return build_trainer(resolved, world, path, StopFlag(), resume=resume)
 
-        # In turns, since torch's generator belongs to the whole process.
-        trainers = run_threads(worlds, build, in_turns=True)
+        with one_builds_at_a_time():
+            trainers = run_threads(worlds, build, in_turns=True)
         if stop_at is not None:
             _stop(trainers[-1], stop_at)
         run_threads(worlds, lambda world: trainers[world.rank].run())
@@ -210,6 +213,25 @@ def train(tmp_path: Path) -> Callable[..., Result]:
         return Result(trainers[0], summary, read_events(path))
 
     return run
+
+
+@contextmanager
+def one_builds_at_a_time() -> Iterator[None]:
+    """torch's generator belongs to the whole process, and workers meet before they build."""
+    lock = threading.RLock()
+
+    def locked(function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any) -> Any:
+            with lock:
+                return function(*arguments)
+
+        return call
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TorchTask, "_build", locked(TorchTask._build))
+        for name in ("seed_build", "seed_worker"):
+            patch.setattr(torch_task, name, locked(getattr(torch_task, name)))
+        yield
 
 
 def _stop(trainer: Trainer, step: int) -> None:

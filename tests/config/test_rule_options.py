@@ -29,12 +29,44 @@ def test_bsp_schemes():
         ("bsp:schem=weights", r"rule bsp: unknown key 'schem': did you mean 'scheme'\?"),
         ("bsp:scheme=w", r"rule bsp: scheme: got 'w', input should be 'gradient' or 'weights'"),
         ("bsp:scheme=weights,scheme=gradient", r"gives 'scheme' twice: keep one"),
+        ("bsp:sharded=yes", r"sharded: got 'yes', input should be 'auto', 'on' or 'off'"),
+        ("bsp:overlap=1", r"overlap: got '1', input should be 'auto', 'on' or 'off'"),
+        (
+            "bsp:sharded=on,overlap=on",
+            r"rule bsp: .*sharded=on and overlap=on exclude each other: .*; choose one",
+        ),
+        (
+            "bsp:scheme=weights,sharded=on",
+            r"rule bsp: .*sharded=on goes with scheme=gradient only: leave it out",
+        ),
+        (
+            "bsp:scheme=weights,overlap=on",
+            r"rule bsp: .*overlap=on goes with scheme=gradient only: leave it out",
+        ),
     ],
 )
 def test_rules_that_are_wrong(text, message):
     with pytest.raises(UserError, match=message) as caught:
         parse_rule(text)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("bsp", ("gradient", "auto", "auto")),
+        ("bsp:sharded=on", ("gradient", "on", "auto")),
+        ("bsp:sharded=on,overlap=off", ("gradient", "on", "off")),
+        ("bsp:overlap=on,sharded=off", ("gradient", "off", "on")),
+        ("bsp:scheme=weights,sharded=off,overlap=off", ("weights", "off", "off")),
+    ],
+)
+def test_sharded_and_overlap(text, values):
+    scheme, sharded, overlap = values
+    assert parse_rule(text) == (
+        "bsp",
+        BSPOptions(scheme=scheme, sharded=sharded, overlap=overlap),
+    )
 
 
 def test_options_do_not_change():

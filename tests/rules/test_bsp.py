@@ -23,12 +23,14 @@ from arignote.rules.bsp import BSP
 RATE, MOMENTUM = 0.05, 0.9
 
 
-def make(scheme: str, world: Any, module: nn.Module) -> tuple[BSP, TorchReplica]:
+def make(
+    scheme: str, world: Any, module: nn.Module, exchange: str = "auto"
+) -> tuple[BSP, TorchReplica]:
     _, options = parse_rule(f"bsp:scheme={scheme}")
-    exchange = open_exchange("auto", world)
-    rule = BSP(options, world, exchange, Recorder())
+    way = open_exchange(exchange, world)
+    rule = BSP(options, world, way, Recorder())
     optimizer = torch.optim.SGD(module.parameters(), lr=RATE, momentum=MOMENTUM)
-    return rule, TorchReplica(module, optimizer, allocate=exchange.route.allocate)
+    return rule, TorchReplica(module, optimizer, allocate=way.route.allocate)
 
 
 def gradient(x: Any, rank: int, step: int, samples: int) -> Any:
@@ -112,7 +114,7 @@ def test_consensus_averages_batch_norm_statistics_and_puts_them_back() -> None:
 
 def test_seconds_and_bytes_are_booked() -> None:
     def work(world: Any) -> Recorder:
-        rule, replica = make("gradient", world, nn.Linear(9, 1))
+        rule, replica = make("gradient", world, nn.Linear(9, 1), "allreduce")
         rule.start(replica)
         rule.recorder.start()
         for _ in range(3):

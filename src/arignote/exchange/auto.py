@@ -56,11 +56,19 @@ class AutoExchange(Exchange):
                 self._refused[name] = str(error)
             if device.type != "cpu" and self._routes:
                 break
+        if not self._routes:
+            # It asks nothing of the hosts.
+            self._routes.append(ROUTES.load("asa")(world))
         super().__init__(self._routes[0], FP32(CodecOptions()))
 
-    def prepare(self, vectors: Sequence[torch.Tensor], shapes: Shapes) -> None:
+    def prepare(
+        self, vectors: Sequence[torch.Tensor], shapes: Shapes, *, shards: bool = False
+    ) -> None:
         """As `Exchange.prepare`; times the candidates on the longest vector."""
-        super().prepare(vectors, shapes)
+        super().prepare(vectors, shapes, shards=shards)
+        if shards and any(route.shards for route in self._routes):
+            # Or luck with the clock would decide whether the update is shared out.
+            self._routes = [route for route in self._routes if route.shards]
         world = self.route.world
         longest = max(vectors, key=torch.Tensor.numel, default=torch.zeros(0))
         if world.size == 1 or not longest.numel():
@@ -74,6 +82,12 @@ class AutoExchange(Exchange):
             "median_seconds": seconds,
             "refused": self._refused,
         }
+
+    def twin(self, world: World) -> Exchange:
+        """As `Exchange.twin`, of what was chosen."""
+        chosen = Exchange(self.route, self.codec)
+        chosen._prepared, chosen._states = self._prepared, self._states
+        return chosen.twin(world)
 
     def _times(self, vector: torch.Tensor, world: World) -> dict[str, float]:
         """Median seconds by route, the mean over the workers: the same on all of them."""

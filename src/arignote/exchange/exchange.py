@@ -42,11 +42,14 @@ class Exchange:
         """As users write it: `route:codec[,option=value]`."""
         return f"{self.route.name}:{self.codec.name}{self.codec.options.text()}"
 
-    def prepare(self, vectors: Sequence[torch.Tensor], shapes: Shapes) -> None:
+    def prepare(
+        self, vectors: Sequence[torch.Tensor], shapes: Shapes, *, shards: bool = False
+    ) -> None:
         """Collective, once, before the first round: these vectors (or parts of them) will come.
 
         Args:
             shapes: of the tensors that lie in each vector, one after the other.
+            shards: whether `reduce_scatter_` is what the rule would like to use.
 
         Raises:
             UserError: the codec's options do not fit them.

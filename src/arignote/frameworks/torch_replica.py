@@ -120,7 +120,10 @@ class TorchReplica(Replica):
         if self.scaler is not None:
             return "fp16 looks for infinities in the whole gradient"
         if not is_elementwise(self.optimizer):
-            return f"{type(self.optimizer).__name__} is not known to be elementwise"
+            return (
+                f"{type(self.optimizer).__name__} is not known to be elementwise (torch's own are, "
+                "but for the fused ones, which round a slice's end in another way)"
+            )
         return ""
 
     def shard(
@@ -168,8 +171,8 @@ class TorchReplica(Replica):
         if self._clip_norm:
             assert self._sum is not None
             norm = math.sqrt(self._sum(shard.square_norm()))
-            # As torch.nn.utils.clip_grad_norm_.
-            shard.scale_gradients(min(1.0, self._clip_norm / (norm + 1e-6)))
+            # As torch.nn.utils.clip_grad_norm_; in this order a NaN stays one.
+            shard.scale_gradients(min(self._clip_norm / (norm + 1e-6), 1.0))
         shard.step()
 
     def named_tensors(self) -> dict[str, torch.Tensor]:

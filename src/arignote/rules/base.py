@@ -92,7 +92,12 @@ class Rule(ABC):
                 self.world.broadcast_(host, "the broadcast of the initial weights")
                 vector.copy_(host)
         replica.publish_parameters()
-        self.exchange.prepare(self.exchanged(replica), replica.shapes)
+        shards = self.would_shard(replica)
+        self.exchange.prepare(self.exchanged(replica), replica.shapes, shards=shards)
+
+    def would_shard(self, replica: Replica) -> bool:
+        """Whether this rule shares out the update where the route can."""
+        return False
 
     def exchanged(self, replica: Replica) -> tuple[torch.Tensor, ...]:
         """The vectors whose exchange is this rule's work, laid out as `replica.shapes`."""

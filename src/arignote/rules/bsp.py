@@ -69,15 +69,25 @@ class BSP(Rule):
         super().start(replica)
         if options.scheme == "weights" or world.size == 1:
             return
-        one_host = len({peer.host for peer in world.peers}) == 1
         if options.overlap != "on" and _wanted(
-            "sharded", options.sharded, one_host, self._reason_not_to_shard(replica)
+            "sharded", options.sharded, self._one_host, self._reason_not_to_shard(replica)
         ):
             self._shard(replica)
-        elif _wanted("overlap", options.overlap, not one_host, self._reason_not_to_overlap()):
+        elif _wanted("overlap", options.overlap, not self._one_host, self._reason_not_to_overlap()):
             self._overlap = Overlap(self.exchange, replica.gradients, replica.shapes)
             self._overlap.what = self._what()
             replica.listen(self._overlap)
+
+    @property
+    def _one_host(self) -> bool:
+        return len({peer.host for peer in self.world.peers}) == 1
+
+    def would_shard(self, replica: Replica) -> bool:
+        """See `Rule.would_shard`."""
+        options = self.options
+        if options.scheme == "weights" or options.overlap == "on" or options.sharded == "off":
+            return False
+        return (options.sharded == "on" or self._one_host) and not replica.reason_not_to_shard()
 
     def _reason_not_to_shard(self, replica: Replica) -> str:
         exchange = self.exchange.reason_not_to_shard([*replica.gradients, *replica.parameters])

@@ -123,7 +123,8 @@ class Attached:
         """Optional, just before the last backward of a step: exchange while it still runs.
 
         Without it (or where overlap is off) the exchange takes place in `step`; so backward may
-        run several times before, to accumulate gradients.
+        run several times before, to accumulate gradients. From here to `step`, leave the
+        gradients alone: they may be on their way (clip with `attach(clip_norm=...)`).
 
         Args:
             samples: as `step` will be told.

@@ -147,7 +147,9 @@ class PowerSGDExchange(Exchange):
         self._loaded: dict[str, Any] = {}
         """States of matrices whose first round is still to come."""
 
-    def prepare(self, vectors: Sequence[torch.Tensor], shapes: Shapes) -> None:
+    def prepare(
+        self, vectors: Sequence[torch.Tensor], shapes: Shapes, *, shards: bool = False
+    ) -> None:
         """As `Exchange.prepare`.
 
         Raises:
