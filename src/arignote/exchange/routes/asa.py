@@ -19,9 +19,9 @@ import torch
 from arignote.comm.base import Request, World
 from arignote.exchange.base import Codec, Route, State, cut
 
-CHUNK = 1 << 17
+CHUNK = 1 << 16
 """Elements that are sent at a time."""
-AHEAD = 3
+AHEAD = 4
 """Chunks that are under way before the first of them is waited for."""
 _ALIGN = 1024
 _SCATTER, _GATHER = 1, 2
