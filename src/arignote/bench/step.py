@@ -194,9 +194,12 @@ class _Shop:
 
         def step() -> int:
             before = attached.recorder.wire_bytes
+            samples = len(self._batch.targets)
             attached.zero_grad()
-            self._forward_backward(model)
-            attached.step(samples=len(self._batch.targets))
+            loss = model.loss(self._batch)
+            attached.begin(samples)
+            loss.backward()  # type: ignore[no-untyped-call]
+            attached.step(samples=samples)
             return attached.recorder.wire_bytes - before
 
         chosen = attached._rule.exchange.name if run.exchange == AUTO else None
