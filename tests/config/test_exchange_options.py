@@ -102,10 +102,10 @@ def test_every_alias_means_something_known(alias, full):
         ),
         ("", r"unknown exchange '': known: .*allreduce"),
         ("asa:fp23", r"unknown codec 'fp23': did you mean 'fp32'\?"),
-        ("asa:fp32,k=1", r"codec fp32: unknown key 'k'"),
+        ("asa:fp32,k=1", r"codec fp32 takes no options, got 'k=1'"),
         ("asa:fp32,k", r"codec fp32: got 'k', expected key=value; keys: none"),
         ("asa:fp32,k=1,k=2", r"gives 'k' twice: keep one"),
-        ("auto:fp32", r"unknown exchange 'auto:fp32': did you mean 'auto'\?"),
+        ("auto:fp32", r"auto takes no codec, got 'auto:fp32'"),
     ],
 )
 def test_exchanges_that_are_wrong(text, message):
@@ -217,3 +217,17 @@ def test_pair_trades_and_does_not_average():
     check_fits_rule(spec, "bsp", "weights")
     with pytest.raises(UserError, match=r"pair trades vectors and bsp needs their mean: use "):
         check_fits_rule(spec, "bsp", "gradient")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("auto:fp16", r"auto takes no codec, got 'auto:fp16': .* such as asa:fp16"),
+        ("asa:topk,k=1.5", r"codec topk: k: .*a fraction below 1, or a whole number of elements"),
+        ("asa:fp32,foo=1", r"codec fp32 takes no options, got 'foo=1': use fp32 alone"),
+    ],
+)
+def test_options_that_say_nothing(text, message):
+    with pytest.raises(UserError, match=message) as caught:
+        parse_exchange(text)
+    assert "\n" not in str(caught.value)

@@ -508,3 +508,56 @@ def test_auto_shares_out_on_one_host_only() -> None:
 
     assert run_threads(thread_worlds(2), shared_out) == [True, True]
     assert run_threads(thread_worlds(2, hosts=["a", "b"]), shared_out) == [False, False]
+
+
+def test_step_hooks_keep_the_update_whole() -> None:
+    def work(world: Any) -> tuple[bool, int]:
+        seen: list[int] = []
+
+        def build(module: Odd) -> torch.optim.Optimizer:
+            optimizer = torch.optim.SGD(module.groups(), lr=0.01)
+            optimizer.register_step_post_hook(lambda *_: seen.append(1))
+            return optimizer
+
+        rule, replica = make(world, "sharded=auto", build)
+        go(rule, replica, range(2))
+        return replica._shard is None, len(seen)
+
+    assert run_threads(thread_worlds(2), work) == [(True, 2)] * 2
+
+
+def test_a_group_that_comes_late_is_refused() -> None:
+    def work(world: Any) -> str:
+        def build(module: Odd) -> torch.optim.Optimizer:
+            return torch.optim.SGD(module.groups(), lr=0.01)
+
+        _rule, replica = make(world, "sharded=on", build)
+        replica.optimizer.add_param_group({"params": [nn.Parameter(torch.zeros(2))]})
+        with pytest.raises(UserError) as caught:
+            replica.update()
+        return str(caught.value)
+
+    for message in run_threads(thread_worlds(2), work):
+        assert message.startswith("the optimizer was given a parameter group after the start: give")
+
+
+def test_a_state_that_the_user_loads_later_is_taken() -> None:
+    def work(world: Any) -> Any:
+        def build(module: Odd) -> torch.optim.Optimizer:
+            return torch.optim.SGD(module.groups(), lr=0.01, momentum=0.9)
+
+        rule, replica = make(world, "sharded=on", build)
+        go(rule, replica, range(2))
+        whole = replica.optimizer_state()["optimizer"]
+        replica.optimizer.load_state_dict(whole)
+        again = replica.optimizer_state()["optimizer"]
+        return [
+            torch.equal(whole["state"][i][key], again["state"][i][key])
+            for i in whole["state"]
+            for key in whole["state"][i]
+            if isinstance(whole["state"][i][key], torch.Tensor)
+        ]
+
+    for same in run_threads(thread_worlds(2), work):
+        assert same
+        assert all(same)

@@ -178,3 +178,18 @@ def test_batch_norm_local_differs_but_saves_the_mean(train: Any, tmp_path: Any) 
     resumed = train(3, settings, folder="stopped", resume=True)
     # Local statistics are each worker's own, and come back to it.
     assert resumed.sha == straight.sha
+
+
+@pytest.mark.parametrize("workers", [2, 3])
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [("asa:topk,k=0.1", "asa:powersgd"), ("asa:powersgd", "asa:onebit"), ("asa", "asa:onebit")],
+)
+def test_resume_with_another_codec(train: Any, before: str, after: str, workers: int) -> None:
+    settings = SMALL | {"run.rule": "bsp:sharded=off", "train.batch_size": 16}
+    train(2, settings | {"run.exchange": before}, folder="run", stop_at=3)
+    resumed = train(workers, settings | {"run.exchange": after}, folder="run", resume=True)
+    assert resumed.summary["status"] == "finished"
+    (event,) = [e for e in resumed.events if e["event"] == "resume"]
+    dropped = [change for change in event["changes"] if "had yet to send is dropped" in change]
+    assert len(dropped) == (before != "asa")

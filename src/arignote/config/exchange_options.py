@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from arignote.config.spec import Spec, parse_options, parse_spec
 from arignote.errors import UserError, unknown
@@ -48,6 +48,13 @@ class TopKOptions(CodecOptions):
     """Elements that are sent: below 1 a fraction of the vector, else their number."""
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Momentum correction of DGC; give the optimizer none then. 0: off."""
+
+    @field_validator("k")
+    @classmethod
+    def _whole(cls, k: float) -> float:
+        if k >= 1 and not k.is_integer():
+            raise ValueError("input should be a fraction below 1, or a whole number of elements")
+        return k
 
 
 class PowerSGDOptions(CodecOptions):
@@ -108,6 +115,11 @@ def parse_exchange(text: str) -> ExchangeSpec:
     """
     if text == AUTO:
         return ExchangeSpec(AUTO, "fp32", CodecOptions())
+    if text.startswith(f"{AUTO}:"):
+        raise UserError(
+            f"{AUTO} takes no codec, got {text!r}: it chooses among the ways that lose nothing; "
+            f"name a route, such as asa:{text.partition(':')[2]}"
+        )
     route, _, rest = EXCHANGE_ALIASES.get(text, text).partition(":")
     if route not in ROUTES:
         known = [AUTO, *EXCHANGE_ALIASES, *(entry.name for entry in ROUTES)]
@@ -131,6 +143,8 @@ def _options(codec: str, text: str) -> CodecOptions:
         raise UserError(
             f"codec {codec}: got {spec.arguments[0]!r}, expected key=value; keys: {keys}"
         )
+    if spec.options and not model.model_fields:
+        raise UserError(f"codec {codec} takes no options, got {text!r}: use {codec} alone")
     options: CodecOptions = parse_options(model, spec, f"codec {codec}")
     return options
 

@@ -20,6 +20,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from arignote.errors import UserError
+
 PIECE = 1 << 16
 """Elements of a piece: the operands of an update fit into a core's own cache."""
 
@@ -111,6 +113,11 @@ class ShardedOptimizer:
         self._pieces = [piece for group in self._groups for piece in group]
         self._own = self._build() if self._pieces else None
         # What it had before (from a user's checkpoint; Adagrad has some from the beginning).
+        self._take_state(optimizer)
+        optimizer.register_load_state_dict_post_hook(self._take_state)
+
+    def _take_state(self, optimizer: torch.optim.Optimizer) -> None:
+        """This worker's part of the state that the user's optimizer holds, which lets go of it."""
         self.load_state_dict(optimizer.state_dict())
         optimizer.state.clear()
 
@@ -143,6 +150,11 @@ class ShardedOptimizer:
         """One update of this worker's slices, with the hyper-parameters of this moment."""
         # A schedule of torch's looks for it, to warn those who forget the optimizer.
         self.optimizer._opt_called = True  # type: ignore[attr-defined]
+        if len(self.optimizer.param_groups) != len(self._groups):
+            raise UserError(
+                "the optimizer was given a parameter group after the start: give it all of them "
+                "before arignote.attach, or use --rule bsp:sharded=off"
+            )
         if self._own is None:
             return
         for own, group in zip(self._own.param_groups, self.optimizer.param_groups, strict=True):

@@ -119,6 +119,9 @@ class TorchReplica(Replica):
         """See `Replica.reason_not_to_shard`."""
         if self.scaler is not None:
             return "fp16 looks for infinities in the whole gradient"
+        optimizer: Any = self.optimizer
+        if optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks:
+            return "the optimizer has step hooks, which expect to see the whole of it"
         if not is_elementwise(self.optimizer):
             return (
                 f"{type(self.optimizer).__name__} is not known to be elementwise (torch's own are, "

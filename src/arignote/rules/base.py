@@ -127,17 +127,25 @@ class Rule(ABC):
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that a resumed rule needs, plain values and tensors."""
-        return {"steps": self.steps, "exchange": self.exchange.state_dict()}
+        return {
+            "steps": self.steps,
+            "exchange_name": self.exchange.name,
+            "exchange": self.exchange.state_dict(),
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from `state`, of the same worker of as many."""
         self.steps = int(state["steps"])
-        self.exchange.load_state_dict(state["exchange"])
+        # Of another route or codec it is laid out in another way.
+        if state["exchange_name"] == self.exchange.name:
+            self.exchange.load_state_dict(state["exchange"])
 
     def merge_state_dicts(self, states: Sequence[dict[str, Any]]) -> None:
         """Go on from the states of all workers of a run that had more or fewer of them."""
         self.steps = int(states[0]["steps"])
-        self.exchange.merge_state_dicts([state["exchange"] for state in states])
+        codec = states[0]["exchange_name"].partition(":")[2]
+        if codec == self.exchange.name.partition(":")[2]:
+            self.exchange.merge_state_dicts([state["exchange"] for state in states])
 
     def _call_roll(self, bring: Bring, *, leaving: bool = False) -> StepResult:
         """Meet, and add up what all workers bring.

@@ -19,6 +19,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from types import TracebackType
+from typing import Any
 
 import torch
 from torch import nn
@@ -154,6 +155,15 @@ class Attached:
         """The mean of `value` over the workers, weighted by `samples`; collective."""
         total, weight = self._world.meet([value * samples, samples], "a mean").tolist()
         return float(total / weight) if weight else float("nan")
+
+    def optimizer_state(self) -> dict[str, Any]:
+        """The whole state dict of the optimizer, to save; collective.
+
+        Where the update is shared out, the optimizer's own `state_dict()` holds no state: each
+        worker keeps its share. A whole one is taken back by `optimizer.load_state_dict`.
+        """
+        state: dict[str, Any] = self._replica.optimizer_state()["optimizer"]
+        return state
 
     def consensus(self) -> AbstractContextManager[None]:
         """Inside it the module holds the weights to validate and save; collective."""

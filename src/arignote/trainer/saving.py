@@ -162,7 +162,11 @@ class Saver:
             self.rule.merge_state_dicts([theirs["rule"] for theirs in everybodys])
             self.recorder.merge([theirs["recorder"] for theirs in everybodys], world.rank)
             seed_worker(self.settings.run.seed + int(common["position"]["steps"]), world.rank)
-        return self._changes(common, local_optimizer=local)
+        changes = self._changes(common, local_optimizer=local)
+        was, now = own["rule"]["exchange_name"], self.rule.exchange.name
+        if was != now and own["rule"]["exchange"]:
+            changes.append(f"what {was} had yet to send is dropped: {now} keeps it in another way")
+        return changes
 
     def _changes(self, common: Any, *, local_optimizer: bool) -> list[str]:
         """What a resumed run does differently, in words."""
