@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,27 +17,8 @@ from arignote.exchange.routes.asa import ASA
 from arignote.exchange.routes.hier import Hierarchical
 from arignote.exchange.routes.shm import SharedMemory
 from arignote.registry import ROUTES
-from arignote.trainer import torch_task
-from arignote.trainer.torch_task import TorchTask
 
 CPU = torch.device("cpu")
-
-
-@pytest.fixture(autouse=True)
-def one_builds_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """torch's generator belongs to the whole process, and auto meets before models are built."""
-    lock = threading.RLock()
-
-    def locked(function: Any) -> Any:
-        def call(*arguments: Any) -> Any:
-            with lock:
-                return function(*arguments)
-
-        return call
-
-    monkeypatch.setattr(TorchTask, "_build", locked(TorchTask._build))
-    for name in ("seed_build", "seed_worker"):
-        monkeypatch.setattr(torch_task, name, locked(getattr(torch_task, name)))
 
 
 @pytest.mark.parametrize(
@@ -259,4 +239,5 @@ def test_a_choice_that_no_longer_serves_is_made_anew(
     assert resumed.summary["exchange"] == "asa:fp32"
     first, second = of_kind(resumed, "exchange")
     assert (first["chosen"], second["chosen"]) == ("shm:fp32", "asa:fp32")
-    assert second["refused"] == {"shm": "shm is not for today"}
+    why = "shm is not for today"
+    assert second["refused"] == {"shm": why, "shm:fp32": why}

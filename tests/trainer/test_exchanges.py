@@ -2,32 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from typing import Any
 
 import pytest
 
-from arignote.trainer import torch_task
-from arignote.trainer.torch_task import TorchTask
-
 SHORT = {"run.model": "digits-cnn", "train.epochs": 1}
-
-
-@pytest.fixture(autouse=True)
-def one_builds_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """torch's generator belongs to the whole process, and auto meets before models are built."""
-    lock = threading.RLock()
-
-    def locked(function: Any) -> Any:
-        def call(*arguments: Any) -> Any:
-            with lock:
-                return function(*arguments)
-
-        return call
-
-    monkeypatch.setattr(TorchTask, "_build", locked(TorchTask._build))
-    for name in ("seed_build", "seed_worker"):
-        monkeypatch.setattr(torch_task, name, locked(getattr(torch_task, name)))
 
 
 def shas(train: Any, workers: int, cases: list[tuple[str, str]], **more: Any) -> dict[Any, str]:

@@ -45,7 +45,8 @@ class AutoExchange(Exchange):
 
     def __init__(self, world: World, device: torch.device) -> None:
         self._routes: list[Route] = []
-        self._refused: dict[str, str] = {}
+        self.refused: dict[str, str] = {}
+        """Why a route does not take part."""
         for name in candidates(world, device):
             try:
                 route = ROUTES.load(name)(world)
@@ -53,7 +54,7 @@ class AutoExchange(Exchange):
                 route.allocate(1, torch.float32, device)
                 self._routes.append(route)
             except UserError as error:
-                self._refused[name] = str(error)
+                self.refused[name] = str(error)
             if device.type != "cpu" and self._routes:
                 break
         if not self._routes:
@@ -80,7 +81,7 @@ class AutoExchange(Exchange):
             "chosen": self.name,
             "elements": longest.numel(),
             "median_seconds": seconds,
-            "refused": self._refused,
+            "refused": self.refused,
         }
 
     def twin(self, world: World) -> Exchange:

@@ -33,8 +33,13 @@ def open_exchange(text: str, world: World, device: torch.device | None = None) -
 
 
 def open_kept_exchange(text: str, world: World, device: torch.device) -> Exchange:
-    """The exchange that `auto` chose before; where these workers cannot use it, auto again."""
+    """The exchange that `auto` chose before; where these workers cannot use it, auto again.
+
+    The reason is told with the new choice.
+    """
     try:
         return open_exchange(text, world, device)
-    except UserError:
-        return AutoExchange(world, device)
+    except UserError as error:
+        exchange = AutoExchange(world, device)
+        exchange.refused[text] = str(error)
+        return exchange
