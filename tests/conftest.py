@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import Any
 import psutil
 import pytest
 
+from arignote.comm.crew import form_crew
 from arignote.comm.serial import SerialWorld
 from arignote.comm.threads import run_threads, thread_worlds
 from arignote.config.load import nest, resolve
@@ -183,7 +184,7 @@ class Result:
 
 @pytest.fixture
 def train(tmp_path: Path) -> Callable[..., Result]:
-    """train(workers, {"train.epochs": 2, ...}, folder="a", resume=False, stop_at=None)."""
+    """train(workers, {"train.epochs": 2}, folder="a", resume=False, stop_at=None, hosts=())."""
 
     def run(
         workers: int,
@@ -192,6 +193,7 @@ def train(tmp_path: Path) -> Callable[..., Result]:
         folder: str = "run",
         resume: bool = False,
         stop_at: int | None = None,
+        hosts: Sequence[str] = (),
     ) -> Result:
         model = settings.get("run.model", "digits-mlp")
         layers = [find_model(model).defaults, {"run.model": model}, settings]
@@ -199,10 +201,11 @@ def train(tmp_path: Path) -> Callable[..., Result]:
         resolved = resolve([("", resolved.model_dump()), ("", {"launch": {"workers": workers}})])
         path = tmp_path / folder
         path.mkdir(exist_ok=True)
-        worlds = [SerialWorld()] if workers == 1 else thread_worlds(workers)
+        worlds = [SerialWorld()] if workers == 1 else thread_worlds(workers, hosts=hosts)
 
         def build(world: Any) -> Trainer:
-            return build_trainer(resolved, world, path, StopFlag(), resume=resume)
+            crew = form_crew(world, 0)
+            return build_trainer(resolved, crew, path, StopFlag(), resume=resume)
 
         with one_builds_at_a_time():
             trainers = run_threads(worlds, build, in_turns=True)
@@ -239,7 +242,7 @@ def _stop(trainer: Trainer, step: int) -> None:
     train = trainer.task.train
 
     def told(*arguments: Any) -> Any:
-        if trainer.position.steps + 1 == step:
+        if trainer.recorder.steps + 1 == step:
             trainer.stop.is_set = True
         return train(*arguments)
 

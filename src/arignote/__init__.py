@@ -1,6 +1,7 @@
 """Arignote: data-parallel deep-learning training over MPI, synchronous or not.
 
-`attach` for a loop that you have, `Model` for our trainer, `BSP` to start a run from Python.
+`attach` for a loop that you have, `Model` for our trainer; `BSP`, `EASGD`, `ASGD`, `GOSGD` to start
+a run from Python.
 """
 
 from __future__ import annotations
@@ -20,12 +21,15 @@ if TYPE_CHECKING:
         NotANumberError,
         UserError,
     )
-    from arignote.launch.session import BSP
+    from arignote.launch.session import ASGD, BSP, EASGD, GOSGD
     from arignote.models.base import Model
     from arignote.trainer.attach import attach
 
 __all__ = [
+    "ASGD",
     "BSP",
+    "EASGD",
+    "GOSGD",
     "ArignoteError",
     "Batch",
     "CheckpointError",
@@ -39,9 +43,12 @@ __all__ = [
 ]
 
 _HOMES = {
+    "ASGD": "arignote.launch.session",
     "BSP": "arignote.launch.session",
     "Batch": "arignote.data.base",
     "Dataset": "arignote.data.base",
+    "EASGD": "arignote.launch.session",
+    "GOSGD": "arignote.launch.session",
     "Model": "arignote.models.base",
     "attach": "arignote.trainer.attach",
 }

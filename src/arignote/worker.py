@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ import torch
 from arignote import failure, log
 from arignote.checkpoint.store import CheckpointStore
 from arignote.comm.base import World
-from arignote.comm.open import open_world
+from arignote.comm.crew import Crew
+from arignote.comm.open import open_crew
 from arignote.config.exchange_options import AUTO
 from arignote.config.load import read_file, resolve
 from arignote.config.model_source import find_model
@@ -29,6 +31,8 @@ from arignote.orphan import die_with_parent
 from arignote.recorder.events import read_events
 from arignote.recorder.phases import Recorder
 from arignote.registry import RULES
+from arignote.rules.base import Rule
+from arignote.rules.visitor import serve
 from arignote.trainer.contract_task import ContractTask, check_contract, model_config
 from arignote.trainer.journal import Journal
 from arignote.trainer.loop import Trainer
@@ -37,6 +41,7 @@ from arignote.trainer.seeds import seed_build
 from arignote.trainer.stopping import StopFlag
 from arignote.trainer.task import Task
 from arignote.trainer.torch_task import TorchTask
+from arignote.trainer.turns import open_turns
 
 
 def main(arguments: list[str]) -> None:
@@ -48,12 +53,16 @@ def main(arguments: list[str]) -> None:
         stop.install()
         run_folder, resume = Path(arguments[0]), "--resume" in arguments[1:]
         settings = read_settings(run_folder)
-        world = open_world(settings.launch.start_timeout_seconds)
-        rank = world.rank
-        world.timeout_seconds = settings.train.timeout_seconds
+        crew = open_crew(settings.launch.start_timeout_seconds)
+        rank = crew.whole.rank
         log.set_up(rank, verbose=settings.recorder.verbose)
-        build_trainer(settings, world, run_folder, stop, resume=resume).run()
-        world.close()
+        if crew.is_server:
+            serve(crew)
+        else:
+            for world in (crew.whole, crew.workers):
+                world.timeout_seconds = settings.train.timeout_seconds
+            build_trainer(settings, crew, run_folder, stop, resume=resume).run()
+        crew.whole.close()
     except BaseException as error:
         failure.leave(error, rank)
 
@@ -74,9 +83,10 @@ def read_settings(run_folder: Path) -> Settings:
 
 
 def build_trainer(
-    settings: Settings, world: World, run_folder: Path, stop: StopFlag, *, resume: bool
+    settings: Settings, crew: Crew, run_folder: Path, stop: StopFlag, *, resume: bool
 ) -> Trainer:
     """All parts of one worker, put together."""
+    world = crew.workers
     if "OMP_NUM_THREADS" in os.environ:
         torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     recorder = Recorder()
@@ -84,8 +94,13 @@ def build_trainer(
     exchange = _open_exchange(settings, world, run_folder, resume=resume)
     task = build_task(model_class, settings, world, exchange)
     name, options = parse_rule(settings.run.rule)
-    rule = RULES.load(name)(
-        options, world, exchange, recorder, stop_on_nan=settings.train.on_nan == "stop"
+    rule: Rule = RULES.load(name)(
+        options,
+        world,
+        exchange,
+        recorder,
+        stop_on_nan=settings.train.on_nan == "stop",
+        crew=crew,
     )
     journal = Journal(
         run_folder if world.rank == 0 else None,
@@ -93,11 +108,9 @@ def build_trainer(
         recorder,
         every_seconds=settings.recorder.every_seconds,
         learning_rate=lambda: task.learning_rate,
-        facts=lambda: _facts(settings, world, exchange, task),
+        facts=lambda: _facts(settings, world, rule, task),
     )
-    journal.event(
-        "start", peers=[{"rank": p.rank, "host": p.host, "pid": p.pid} for p in world.peers]
-    )
+    journal.event("start", peers=[asdict(peer) for peer in crew.whole.peers])
     skipped = getattr(getattr(task, "dataset", None), "skipped", ())
     if skipped:
         count = "1 bad file was" if len(skipped) == 1 else f"{len(skipped)} bad files were"
@@ -105,7 +118,8 @@ def build_trainer(
         journal.warn(f"{count} skipped: {', '.join(skipped[:5])}{more}")
     store = CheckpointStore(run_folder, world, keep_last=settings.checkpoint.keep_last)
     saver = Saver(store, settings, task, rule, recorder, journal, resume=resume)
-    return Trainer(settings, task, rule, world, recorder, journal, saver, stop)
+    turns = open_turns(rule, world, recorder)
+    return Trainer(settings, task, rule, world, recorder, journal, saver, stop, turns)
 
 
 def _open_exchange(settings: Settings, world: World, run_folder: Path, *, resume: bool) -> Exchange:
@@ -146,12 +160,12 @@ def pick_device(devices: list[str], rank: int) -> torch.device:
     return device
 
 
-def _facts(settings: Settings, world: World, exchange: Exchange, task: Task) -> dict[str, Any]:
+def _facts(settings: Settings, world: World, rule: Rule, task: Task) -> dict[str, Any]:
     return {
         "model": settings.run.model,
         "data": settings.run.data,
         "rule": settings.run.rule,
-        "exchange": exchange.name,
+        "exchange": rule.exchange.name,
         "library": world.library,
         "parameters": sum(vector.numel() for vector in task.replica.parameters),
     }

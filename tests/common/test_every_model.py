@@ -12,6 +12,7 @@ from arignote.config.spec import parse_spec
 from arignote.data.synthetic import Synthetic
 from arignote.models.mlp import MLP56M
 from arignote.registry import MODELS
+from arignote.trainer.contract_task import check_contract
 
 PARAMETERS = {
     "digits-mlp": (9_610, "synthetic:1x8x8,10,train=64,validation=8"),
@@ -23,10 +24,14 @@ LARGE = {
     "mlp-56m": (56_648_714, "synthetic:3x32x32,10,train=64,validation=8"),
 }
 """Too large to be trained in a test: counted without memory, trained in a narrower form."""
+CONTRACT = {"lsgan-digits": 24_961}
+"""Of Theano-MPI's contract, with data of their own: parameters that are exchanged."""
+
+CONFIG = {"rank": 0, "size": 1, "verbose": True, "seed": 0, "batch_size": 32, "n_epochs": 1}
 
 
 def test_no_model_is_forgotten() -> None:
-    assert {*PARAMETERS, *LARGE} == {entry.name for entry in MODELS}
+    assert {*PARAMETERS, *LARGE, *CONTRACT} == {entry.name for entry in MODELS}
 
 
 @pytest.mark.parametrize("name", LARGE)
@@ -60,7 +65,17 @@ def test_twenty_steps_of_two_workers_lower_the_loss(train: Any, name: str) -> No
     assert losses[-1] < losses[0]
 
 
-@pytest.mark.parametrize("name", [*PARAMETERS, *LARGE])
+@pytest.mark.parametrize("name", CONTRACT)
+def test_twenty_steps_of_two_workers_by_the_contract(train: Any, name: str) -> None:
+    check_contract(MODELS.load(name)(CONFIG), name)
+    result = train(2, {"run.model": name, "train.epochs": 5, "train.batch_size": 180})
+    assert result.summary["parameters"] == CONTRACT[name]
+    assert result.summary["steps"] == 20
+    losses = [event["loss"] for event in result.events if event["event"] == "epoch"]
+    assert losses[-1] < losses[0]
+
+
+@pytest.mark.parametrize("name", [*PARAMETERS, *LARGE, *CONTRACT])
 def test_defaults_are_settings(name: str) -> None:
     from arignote.config.load import nest, resolve
 

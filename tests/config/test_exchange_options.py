@@ -203,7 +203,7 @@ def test_placements_that_are_wrong(text, devices, hosts, message):
 @pytest.mark.parametrize("codec", [entry.name for entry in CODECS])
 def test_which_codecs_carry_weights(codec):
     spec = parse_exchange(f"asa:{codec}")
-    check_fits_rule(spec, "bsp", "gradient")
+    check_fits_rule(spec, "bsp", "gradients")
     if codec in WEIGHT_CODECS:
         check_fits_rule(spec, "easgd", "weights")
     else:
@@ -216,7 +216,7 @@ def test_pair_trades_and_does_not_average():
     spec = parse_exchange("swap")
     check_fits_rule(spec, "bsp", "weights")
     with pytest.raises(UserError, match=r"pair trades vectors and bsp needs their mean: use "):
-        check_fits_rule(spec, "bsp", "gradient")
+        check_fits_rule(spec, "bsp", "gradients")
 
 
 @pytest.mark.parametrize(

@@ -77,8 +77,8 @@ def test_forms_of_devices(devices, expected):
 
 
 def test_a_comment_may_hold_a_parenthesis():
-    layer = read_session_cfg("# devices (one a worker\nRULE=EASGD\nDEVICES=(cuda0 cuda1)\n", "s")
-    assert layer["run"]["rule"] == "easgd"
+    layer = read_session_cfg("# devices (one a worker\nRULE=GOSGD\nDEVICES=(cuda0 cuda1)\n", "s")
+    assert layer["run"]["rule"] == "gosgd"
     assert layer["launch"]["workers"] == 2
 
 
@@ -87,6 +87,39 @@ def test_a_comment_may_hold_a_parenthesis():
 )
 def test_forms_of_an_assignment(line):
     assert read_session_cfg(line, "s")["run"]["rule"] == "bsp"
+
+
+@pytest.mark.parametrize("rule", ["EASGD", "ASGD"])
+@pytest.mark.parametrize(
+    ("devices", "expected"),
+    [
+        ("cuda0,cuda1,cuda2", {"devices": ["cuda:1", "cuda:2"], "workers": 2}),
+        ("(cuda2 cuda0)", {"devices": ["cuda:0"], "workers": 1}),
+        (
+            # The server is the last process: so its host comes last, with what it has besides.
+            "('a:cuda0,cuda1' 'b:cuda0,cuda1')",
+            {
+                "devices": ["cuda:0", "cuda:1", "cuda:1"],
+                "workers": 3,
+                "hosts": ["b:2", "a:2"],
+            },
+        ),
+        (
+            "('a:cuda0' 'a:cuda1' 'b:cpu')",
+            {"devices": ["cpu", "cuda:1"], "workers": 2, "hosts": ["b:1", "a:2"]},
+        ),
+    ],
+)
+def test_the_first_device_is_the_servers(rule, devices, expected):
+    layer = read_session_cfg(f"DEVICES={devices}\nRULE={rule}", "s")
+    assert layer["launch"] == expected | {"servers": 1}
+    assert layer["run"]["rule"] == rule.lower()
+
+
+def test_a_server_and_no_worker():
+    for devices in ("cuda0", "a:cuda0", "()"):
+        with pytest.raises(UserError, match=r"the first is the server's, and that leaves none for"):
+            read_session_cfg(f"RULE=EASGD\nDEVICES={devices}", "s")
 
 
 def test_the_last_assignment_counts():

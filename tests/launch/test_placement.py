@@ -113,7 +113,8 @@ def test_hostfiles_that_cannot_be_read(tmp_path):
 
 def layer(**given):
     return launch_layer(
-        **{"workers": None, "devices": None, "hosts": None, "hostfile": None} | given
+        **{"workers": None, "servers": None, "devices": None, "hosts": None, "hostfile": None}
+        | given
     )
 
 
@@ -125,6 +126,8 @@ def test_the_command_lines_layer(tmp_path, monkeypatch):
     assert layer(devices="cuda0,cpu") == {"devices": ["cuda:0", "cpu"], "workers": 2}
     assert layer(devices="cpu,cpu", workers=3) == {"devices": ["cpu", "cpu"], "workers": 3}
     assert layer(hosts="a:4,b") == {"hosts": ["a:4", "b:1"], "workers": 5}
+    assert layer(hosts="a:4,b", servers=2) == {"hosts": ["a:4", "b:1"], "servers": 2, "workers": 3}
+    assert layer(workers=2, servers=0) == {"workers": 2, "servers": 0}
     assert layer(hosts="a:4,b", workers=2) == {"hosts": ["a:4", "b:1"], "workers": 2}
     hostfile = str(tmp_path / "hosts")
     assert layer(hostfile="hosts") == {"hostfile": hostfile, "workers": 3}
@@ -175,6 +178,66 @@ def test_the_command_lines_mistakes(tmp_path):
 )
 def test_placements(settings, expected):
     assert place(Launch(**settings)) == expected
+
+
+@pytest.mark.parametrize(
+    ("settings", "centre", "expected"),
+    [
+        ({"workers": 2, "servers": 1}, True, Placement(2, (), 4, False, 1)),
+        ({"workers": 2, "servers": 1}, None, Placement(2, (), 4, False, 1)),
+        # A launcher that binds gives each process as many cores, also a server.
+        ({"workers": 2, "servers": 1, "threads": 2}, True, Placement(2, (), 2, True, 1)),
+        ({"workers": 3, "servers": 1}, True, Placement(3, (), 2, True, 1)),
+        ({"workers": 2}, True, Placement(2, (), 4, True, 0)),
+        ({"workers": 2, "servers": 0}, False, Placement(2, (), 4, True, 0)),
+    ],
+)
+def test_servers(settings, centre, expected):
+    assert place(Launch(**settings), centre=centre) == expected
+
+
+@pytest.mark.parametrize(
+    ("settings", "centre", "servers"),
+    [
+        ({"workers": 3, "hosts": ["a:2", "b:2"]}, True, 1),
+        ({"workers": 3, "hosts": ["a:2", "b:2"], "servers": 0}, True, 0),
+        # No slot to spare, one host, one worker, no centre, or not known: none by itself.
+        ({"workers": 4, "hosts": ["a:2", "b:2"]}, True, 0),
+        ({"workers": 2, "hosts": ["a:4"]}, True, 0),
+        ({"workers": 1, "hosts": ["a:2", "b:2"]}, True, 0),
+        ({"workers": 3, "hosts": ["a:2", "b:2"]}, False, 0),
+        ({"workers": 3, "hosts": ["a:2", "b:2"]}, None, 0),
+    ],
+)
+def test_a_server_by_itself_where_hosts_have_room(settings, centre, servers):
+    placed = place(Launch(**settings), centre=centre)
+    assert placed.servers == servers
+    assert placed.processes == placed.workers + servers
+    assert placed.threads == 8 // max(host.slots for host in placed.hosts)
+
+
+@pytest.mark.parametrize(
+    ("settings", "centre", "message"),
+    [
+        ({"workers": 2, "servers": 1}, False, r"^1 server for a rule that has no centre: use --s"),
+        ({"workers": 2, "servers": 3}, False, r"^3 servers for a rule that has no centre"),
+        ({"workers": 1, "servers": 1}, True, r"^1 server for one worker, who meets nobody there"),
+        ({"workers": 1, "servers": 2}, None, r"^2 servers for one worker"),
+        (
+            {"workers": 3, "servers": 2, "hosts": ["a:2", "b:2"]},
+            True,
+            r"^3 workers and 2 servers but only 4 slots on 2 hosts: use -n 2, or give the hosts",
+        ),
+        (
+            {"workers": 2, "servers": 60000},
+            True,
+            r"^60002 workers and servers on one host need at least 12000 GiB, but .* at most$",
+        ),
+    ],
+)
+def test_servers_that_do_not_fit(settings, centre, message):
+    with pytest.raises(UserError, match=message):
+        place(Launch(**settings), centre=centre)
 
 
 def test_a_hostfile_is_read_unless_hosts_are_named(tmp_path):

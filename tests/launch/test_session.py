@@ -10,7 +10,7 @@ import pytest
 from arignote.config.load import read_file, resolve
 from arignote.errors import ArignoteError, UserError
 from arignote.launch import session
-from arignote.launch.session import BSP
+from arignote.launch.session import ASGD, BSP, EASGD, GOSGD
 
 
 class Process:
@@ -126,3 +126,44 @@ def test_a_run_that_failed(net, started, monkeypatch):
     with pytest.raises(ArignoteError, match="the run ended with exit code 3"):
         rule.wait()
     assert not Path(started[0][5]).exists()
+
+
+@pytest.mark.parametrize(
+    ("make", "rule", "workers", "servers"),
+    [
+        (lambda: EASGD(alpha=0.25, period=4), "easgd:alpha=0.25,period=4", 2, 1),
+        (lambda: EASGD(), "easgd", 2, 1),
+        (lambda: ASGD(staleness="divide"), "asgd:staleness=divide", 2, 1),
+        (lambda: GOSGD(p=0.5), "gosgd:p=0.5", 3, None),
+    ],
+)
+def test_asynchronous_rules(make, rule, workers, servers, net, started):
+    session = make()
+    session.init(["cpu0", "cpu1", "cpu2"], net, "Net")
+    made = resolve([("", read_file(Path(started[0][5])))])
+    assert made.run.rule == rule
+    assert made.run.exchange == "auto"
+    assert made.launch.devices == ["cpu"] * workers
+    assert (made.launch.workers, made.launch.servers) == (workers, servers)
+    session.wait()
+
+
+def test_the_exchange_of_an_asynchronous_rule(net, started):
+    session = EASGD(exch_strategy="asa16", period=3)
+    session.init(["cpu0", "cpu1", "cpu2"], net, "Net")
+    made = resolve([("", read_file(Path(started[0][5])))])
+    assert (made.run.rule, made.run.exchange) == ("easgd:period=3", "asa16")
+    session.wait()
+
+
+def test_mistakes_of_asynchronous_rules(net, started):
+    with pytest.raises(UserError, match=r"rule easgd: unknown key 'alhpa': did you mean 'alpha"):
+        EASGD(alhpa=1)
+    with pytest.raises(UserError, match=r"rule gosgd: p: got '2'"):
+        GOSGD(p=2)
+    for rule in (EASGD(), ASGD()):
+        with pytest.raises(UserError, match=r"'cpu0'.: the first is the server's, and that leaves"):
+            rule.init(["cpu0"], net, "Net")
+        with pytest.raises(UserError, match=r"1 server for one worker, who meets nobody there"):
+            rule.init(["cpu0", "cpu1"], net, "Net")
+    assert started == []

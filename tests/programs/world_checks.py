@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import torch
 
@@ -79,6 +81,85 @@ def check_messages(world: World) -> None:
                 assert torch.equal(got[rank][turn], torch.arange(elements).float() + rank + turn)
 
 
+def check_meetings_open_at_once(world: World) -> None:
+    n = world.size
+    first = world.open_meeting([1.0, world.rank])
+    second = world.open_meeting([10.0])
+    # Other collectives come in between, and messages.
+    assert world.meet([2.0], "a meeting between").tolist() == [2 * n]
+    vector = torch.full((5,), float(world.rank))
+    world.sum_(vector, "a sum between")
+    assert vector.tolist() == [n * (n - 1) / 2] * 5
+    if n > 1:
+        got = torch.empty(1)
+        requests = [world.receive(got, (world.rank - 1) % n, 4)]
+        requests.append(world.send(torch.ones(1), (world.rank + 1) % n, 4))
+        world.wait(requests, "messages between")
+    third = world.open_meeting([])
+    assert world.close_meeting(first, "the first").tolist() == [n, n * (n - 1) / 2]
+    assert first.done()
+    assert world.close_meeting(second, "the second").tolist() == [10 * n]
+    assert world.close_meeting(third, "the third").shape == (0,)
+
+
+def check_meeting_waits_for_nobody(world: World) -> None:
+    n = world.size
+    values = np.array([1.0])
+    if world.rank:
+        # Worker 0 lets the others come only once it has opened the meeting.
+        world.wait([world.receive(torch.empty(1), 0, 5)], "worker 0")
+    meeting = world.open_meeting(values)
+    values[0] = 99.0
+    if world.rank == 0:
+        assert meeting.done() == (n == 1)
+        world.wait([world.send(torch.ones(1), rank, 5) for rank in range(1, n)], "the others")
+    while not meeting.done():
+        time.sleep(0)
+    assert world.close_meeting(meeting, "a meeting").tolist() == [n]
+
+
+def check_probe(world: World) -> None:
+    n = world.size
+    assert world.probe(6) is None
+    world.meet([], "nothing is sent yet")
+    if world.rank:
+        sent = [torch.full((3,), 10.0 * world.rank + turn) for turn in range(2)]
+        world.wait([world.send(wire, 0, 6) for wire in sent], "two messages")
+    else:
+        heard: dict[int, list[float]] = {rank: [] for rank in range(1, n)}
+        for _ in range(2 * (n - 1)):
+            source = _probe_until_found(world, 6)
+            assert world.probe(7) is None
+            wire = torch.empty(3)
+            world.wait([world.receive(wire, source, 6)], "a message")
+            heard[source].append(wire[0].item())
+        assert heard == {rank: [10.0 * rank, 10.0 * rank + 1] for rank in range(1, n)}
+    assert world.probe(6) is None
+    world.meet([], "the end of the check")
+
+
+def check_probe_leaves_out_what_is_asked_for(world: World) -> None:
+    if world.rank == 1:
+        sent = [world.send(torch.full((1,), value), 0, 8) for value in (1.0, 2.0)]
+        world.wait(sent, "two messages")
+    if world.rank == 0 and world.size > 1:
+        first, second = torch.empty(1), torch.empty(1)
+        request = world.receive(first, 1, 8)
+        assert _probe_until_found(world, 8) == 1
+        world.wait([world.receive(second, 1, 8), request], "two messages")
+        assert (first.item(), second.item()) == (1.0, 2.0)
+    world.meet([], "the end of the check")
+    assert world.probe(8) is None
+
+
+def _probe_until_found(world: World, tag: int) -> int:
+    deadline = time.monotonic() + 20
+    while (source := world.probe(tag)) is None:
+        assert time.monotonic() < deadline
+        time.sleep(0)
+    return source
+
+
 def check_split(world: World) -> None:
     part = world.split(world.rank % 2)
     members = [rank for rank in range(world.size) if rank % 2 == world.rank % 2]
@@ -100,6 +181,10 @@ CHECKS = (
     check_gather,
     check_peers,
     check_messages,
+    check_meetings_open_at_once,
+    check_meeting_waits_for_nobody,
+    check_probe,
+    check_probe_leaves_out_what_is_asked_for,
     check_split,
 )
 

@@ -25,6 +25,9 @@ VALUES = {
     "images_per_second": 100.5,
     "seconds": {"calc": 4.0, "comm": 3.0, "sync": 2.0, "wait": 1.0},
     "wire_bytes": 1000,
+    "exchanges": 20,
+    "worker_steps": [10, 10],
+    "notes": {"staleness": {"mean": 1.5, "max": 3.0}},
     "metrics": {"accuracy": 0.5},
     "weights_sha256": "ab",
 }

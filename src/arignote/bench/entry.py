@@ -13,31 +13,37 @@ import psutil
 import torch
 
 from arignote import failure
-from arignote.bench.rows import REPORT_PREFIX, Report, Row
+from arignote.bench.rows import REPORT_PREFIX, Measured, Report
 from arignote.comm.base import World
-from arignote.comm.open import open_world
+from arignote.comm.crew import Crew
+from arignote.comm.open import open_crew
 from arignote.config.load import resolve
 from arignote.config.settings import Settings
 from arignote.orphan import die_with_parent
 
 
-def serve(settings: dict[str, Any], bench: Callable[[Settings, World], Iterable[Row]]) -> None:
-    """Run `bench` as one worker; rank 0 prints the report. A failure ends the process."""
+def serve(settings: dict[str, Any], bench: Callable[[Settings, Crew], Iterable[Measured]]) -> None:
+    """Run `bench` as one worker or server; rank 0 prints the report.
+
+    A failure ends the process.
+    """
     die_with_parent()
     rank = 0
     try:
         resolved = resolve([("", settings)])
-        world = open_world(resolved.launch.start_timeout_seconds)
-        rank = world.rank
-        world.timeout_seconds = resolved.train.timeout_seconds
+        crew = open_crew(resolved.launch.start_timeout_seconds)
+        rank = crew.whole.rank
+        for world in (crew.whole, crew.workers):
+            world.timeout_seconds = resolved.train.timeout_seconds
         if "OMP_NUM_THREADS" in os.environ:
             torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
         load = os.getloadavg()[0]
-        rows = tuple(bench(resolved, world))
+        rows = tuple(bench(resolved, crew))
         if rank == 0:
-            sys.stdout.write(f"{REPORT_PREFIX}{Report(_machine(world, load), '', rows).text()}\n")
+            report = Report(_machine(crew, load), "", rows)
+            sys.stdout.write(f"{REPORT_PREFIX}{report.text()}\n")
             sys.stdout.flush()
-        world.close()
+        crew.whole.close()
     except BaseException as error:
         failure.leave(error, rank)
 
@@ -49,12 +55,14 @@ def progress(world: World, text: str) -> None:
         sys.stderr.flush()
 
 
-def _machine(world: World, load: float) -> dict[str, Any]:
+def _machine(crew: Crew, load: float) -> dict[str, Any]:
+    world = crew.workers
     return {
         "cpu": _cpu(),
         "cores": psutil.cpu_count(logical=False) or os.cpu_count(),
         "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
         "load_before": round(load, 2),
+        "servers": crew.servers,
         "hosts": len({peer.host for peer in world.peers}),
         "threads_per_worker": torch.get_num_threads(),
         "system": f"{platform.system()} {platform.release()}",

@@ -21,6 +21,7 @@ from arignote.bench.request import ExchangeRequest, default_exchanges
 from arignote.bench.rows import Row
 from arignote.bench.timing import Entrant, race, rows
 from arignote.comm.base import World
+from arignote.comm.crew import Crew
 from arignote.config.exchange_options import AUTO
 from arignote.config.settings import Settings
 from arignote.exchange.base import Route
@@ -34,8 +35,8 @@ _SIDE = 4096
 def main(request: ExchangeRequest) -> None:
     """Be one worker."""
 
-    def bench(settings: Settings, world: World) -> Iterator[Row]:
-        return measure(request, world)
+    def bench(settings: Settings, crew: Crew) -> Iterator[Row]:
+        return measure(request, crew.workers)
 
     serve(request.settings, bench)
 

@@ -31,11 +31,10 @@ _WIDTH = 120
 
 def show(report: Report) -> None:
     """Print the report on stdout."""
-    console = Console(highlight=False, markup=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, markup=False, width=_WIDTH)
-    steps = report.rows[0].samples_per_second is not None
-    names = {row.name for row in report.rows}
+    console = open_console()
+    found = [row for row in report.rows if isinstance(row, Row)]
+    steps = found[0].samples_per_second is not None
+    names = {row.name for row in found}
     references = [name for name in _REFERENCES if name in names]
     table = Table(box=None, pad_edge=False)
     table.add_column("parameters" if steps else "elements", justify="right")
@@ -43,7 +42,7 @@ def show(report: Report) -> None:
     for heading in ("median", "middle half", "samples/s" if steps else "", "sent", *references):
         if heading:
             table.add_column(f"/ {heading}" if heading in references else heading, justify="right")
-    for elements, group in groupby(report.rows, lambda row: row.elements):
+    for elements, group in groupby(found, lambda row: row.elements):
         rows = list(group)
         for row in rows:
             first = f"{elements:,}" if row is rows[0] else ""
@@ -51,8 +50,27 @@ def show(report: Report) -> None:
         table.add_section()
     console.print(table)
     console.print()
-    for line in _legend(report, names, references):
+    for line in _legend(report, found, references):
         console.print(line, soft_wrap=True)
+
+
+def open_console() -> Console:
+    """Stdout; as wide as a table needs where it is no terminal."""
+    console = Console(highlight=False, markup=False)
+    if console.is_terminal:
+        return console
+    return Console(highlight=False, markup=False, width=_WIDTH)
+
+
+def machine_line(report: Report, workers: int) -> str:
+    """Where it was measured."""
+    machine = report.machine
+    return (
+        f"{workers} workers on {machine['hosts']} host(s), {machine['threads_per_worker']} "
+        f"thread(s) each, {machine['cores']} cores: {machine['cpu']}; load before: "
+        f"{machine['load_before']:.2f}; {machine['mpi']}; PyTorch {machine['torch']}; arignote "
+        f"{report.commit}"
+    )
 
 
 def _cells(row: Row) -> Iterable[str]:
@@ -71,15 +89,9 @@ def _ratios(row: Row, rows: Sequence[Row], references: Sequence[str]) -> Iterabl
         yield "" if ratio is None else f"{ratio:,.0f}" if ratio >= 100 else f"{ratio:.3g}"
 
 
-def _legend(report: Report, names: set[str], references: Sequence[str]) -> Iterable[str]:
-    machine = report.machine
-    workers = max(row.workers for row in report.rows)
-    yield (
-        f"{workers} workers on {machine['hosts']} host(s), {machine['threads_per_worker']} "
-        f"thread(s) each, {machine['cores']} cores: {machine['cpu']}; load before: "
-        f"{machine['load_before']:.2f}; {machine['mpi']}; PyTorch {machine['torch']}; arignote "
-        f"{report.commit}"
-    )
+def _legend(report: Report, rows: Sequence[Row], references: Sequence[str]) -> Iterable[str]:
+    names = {row.name for row in rows}
+    yield machine_line(report, max(row.workers for row in rows))
     yield (
         "median of the rounds, each as long as its slowest worker; middle half: from the lower to "
         "the upper quartile; sent: by the worker that sends most, in a round"

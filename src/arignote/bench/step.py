@@ -28,7 +28,7 @@ from arignote.bench.entry import progress, serve
 from arignote.bench.peers import join_gloo, least_wire_bytes, leave_gloo
 from arignote.bench.request import StepRequest
 from arignote.bench.rows import Row, median_and_spread
-from arignote.bench.timing import line_up, slowest
+from arignote.bench.timing import line_up, sleep, slowest, wake
 from arignote.comm.base import World
 from arignote.config.exchange_options import AUTO
 from arignote.config.model_source import find_model
@@ -44,8 +44,6 @@ _BLOCK = 5
 _WHAT = "a block of steps of the bench"
 _RATE = 1e-4
 """Small: a batch that comes again and again must not be learnt until gradients vanish."""
-_WAKE = 1
-_SLEEP_SECONDS = 0.01
 
 
 @dataclass
@@ -65,7 +63,7 @@ class Loop:
 
 def main(request: StepRequest) -> None:
     """Be one worker."""
-    serve(request.settings, lambda settings, world: measure(request, settings, world))
+    serve(request.settings, lambda settings, crew: measure(request, settings, crew.workers))
 
 
 def measure(request: StepRequest, settings: Settings, world: World) -> Iterator[Row]:
@@ -91,7 +89,7 @@ def measure(request: StepRequest, settings: Settings, world: World) -> Iterator[
 def _block(loop: Loop, steps: int, world: World) -> None:
     line_up(world)
     if loop.alone and world.rank:
-        _sleep(world)
+        sleep(world)
         return
     loop.step()
     for _ in range(steps):
@@ -102,21 +100,7 @@ def _block(loop: Loop, steps: int, world: World) -> None:
         loop.seconds.append(time.perf_counter() - start)
         loop.wire_bytes.append(sent)
     if loop.alone:
-        _wake(world)
-
-
-def _wake(world: World) -> None:
-    wire = torch.zeros(1, dtype=torch.uint8)
-    world.wait([world.send(wire, rank, _WAKE) for rank in range(1, world.size)], _WHAT)
-
-
-def _sleep(world: World) -> None:
-    """Until rank 0 is through, hardly using the core (a meeting would keep asking)."""
-    request = world.receive(torch.zeros(1, dtype=torch.uint8), 0, _WAKE)
-    deadline = time.monotonic() + world.timeout_seconds
-    while not request.done() and time.monotonic() < deadline:
-        time.sleep(_SLEEP_SECONDS)
-    world.wait([request], _WHAT)
+        wake(world)
 
 
 def _row(loop: Loop, parameters: int, batch_size: int, ours: _Ours, world: World) -> Row:

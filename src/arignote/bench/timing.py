@@ -11,6 +11,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from typing import TypeVar
+
+import torch
 
 from arignote.bench.rows import Row, median_and_spread
 from arignote.comm.base import World
@@ -19,6 +23,10 @@ _WHAT = "a round of the bench"
 _LEAST_ROUNDS, _MOST_ROUNDS = 5, 100
 _SHORT_SECONDS = 0.005
 _UNTIMED_CALLS = 3
+_WAKE = 1
+_SLEEP_SECONDS = 0.01
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -31,6 +39,8 @@ class Entrant:
     refresh: Callable[[], object] | None = None
     """Before each call, outside the time."""
     chosen: str | None = None
+    alone: bool = False
+    """Only rank 0 calls it, while the others sleep."""
     short: bool = False
     """Worth untimed calls just before the timed one."""
     seconds: list[float] = field(default_factory=list)
@@ -64,11 +74,43 @@ def _round(entrants: Sequence[Entrant], world: World) -> None:
         for _ in range(1 + (_UNTIMED_CALLS if entrant.short else 0)):
             if entrant.refresh is not None:
                 entrant.refresh()
-            line_up(world)
-            start = time.perf_counter()
-            entrant.wire_bytes = entrant.call()
-            lasted = time.perf_counter() - start
-        entrant.seconds.append(lasted)
+            lasted = first_only(world, 1 if entrant.alone else world.size, partial(_time, entrant))
+        # Who sleeps takes no time, so that the slowest is who calls.
+        entrant.seconds.append(lasted or 0.0)
+
+
+def _time(entrant: Entrant) -> float:
+    start = time.perf_counter()
+    entrant.wire_bytes = entrant.call()
+    return time.perf_counter() - start
+
+
+def first_only(world: World, count: int, call: Callable[[], T]) -> T | None:
+    """What `call` returns to the first `count` workers; the others sleep till rank 0 is through."""
+    line_up(world)
+    if world.rank >= count:
+        sleep(world)
+        return None
+    result = call()
+    if count < world.size:
+        wake(world, count)
+    return result
+
+
+def wake(world: World, count: int = 1) -> None:
+    """Rank 0 wakes all but the first `count` workers."""
+    if world.rank == 0:
+        wire = torch.zeros(1, dtype=torch.uint8)
+        world.wait([world.send(wire, rank, _WAKE) for rank in range(count, world.size)], _WHAT)
+
+
+def sleep(world: World) -> None:
+    """Until rank 0 calls `wake`, hardly using the core (a meeting would keep asking)."""
+    request = world.receive(torch.zeros(1, dtype=torch.uint8), 0, _WAKE)
+    deadline = time.monotonic() + world.timeout_seconds
+    while not request.done() and time.monotonic() < deadline:
+        time.sleep(_SLEEP_SECONDS)
+    world.wait([request], _WHAT)
 
 
 def slowest(seconds: Sequence[float], world: World) -> list[float]:
@@ -83,7 +125,8 @@ def rows(entrants: Sequence[Entrant], world: World, elements: int) -> list[Row]:
     for entrant in entrants:
         median, spread = median_and_spread(slowest(entrant.seconds, world))
         sent = max(world.gather(entrant.wire_bytes, _WHAT))
+        workers = 1 if entrant.alone else world.size
         found.append(
-            Row(entrant.name, elements, world.size, median, spread, sent, chosen=entrant.chosen)
+            Row(entrant.name, elements, workers, median, spread, sent, chosen=entrant.chosen)
         )
     return found

@@ -11,6 +11,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 _PLACEMENT = (
     click.option("-n", "--workers", type=int, help="Number of workers."),
+    click.option(
+        "--servers", type=int, metavar="K", help="Further ranks that hold the centre (easgd, asgd)."
+    ),
     click.option("--hosts", metavar="A:4,B:4", help="Hosts and how many workers each takes."),
     click.option("--hostfile", metavar="FILE", help="The same from a file."),
     click.option(

@@ -19,6 +19,7 @@ def run(
     script: str,
     arguments: tuple[str, ...],
     workers: int | None,
+    servers: int | None,
     hosts: str | None,
     hostfile: str | None,
     assignments: tuple[str, ...],
@@ -37,7 +38,7 @@ def run(
     if not Path(script).is_file():
         raise UserError(f"no script {script!r}: check the path; options of ours stand before it")
     placement: dict[str, Any] = launch_layer(
-        workers=workers, devices=None, hosts=hosts, hostfile=hostfile
+        workers=workers, servers=servers, devices=None, hosts=hosts, hostfile=hostfile
     )
     layers = [] if config is None else [(config, read_file(Path(config)))]
     layers += [("--set", parse_set(assignments)), ("", {"launch": placement})]

@@ -48,7 +48,7 @@ def _completes(registry: Registry) -> Any:
 )
 def train(**given: Any) -> int:
     """Train MODEL: a zoo name (see `arignote list models`), FILE.py:Class or MODULE:Class."""
-    from arignote.launch.start import check, prepare, refuse_begun, worker_command
+    from arignote.launch.start import check, prepare, refuse_begun, rule_options, worker_command
     from arignote.launch.start import train as start
 
     folder, resume = _run_folder(given)
@@ -61,7 +61,8 @@ def train(**given: Any) -> int:
         if not resume:
             refuse_begun(folder)
         command = worker_command(folder, resume=resume)
-        click.echo(prepare(settings.launch, command).shell())
+        centre = rule_options(settings).has_centre
+        click.echo(prepare(settings.launch, command, centre=centre).shell())
         return 0
     return start(settings, folder, resume=resume)
 
@@ -132,6 +133,7 @@ def _settings(given: dict[str, Any], resumed: Path | None) -> Any:
     line = nest({key: value for key, value in named.items() if value is not None}, "")
     line["launch"] = launch_layer(
         workers=given["workers"],
+        servers=given["servers"],
         devices=given["devices"],
         hosts=given["hosts"],
         hostfile=given["hostfile"],

@@ -2,7 +2,8 @@
 
 Members: `serial` (one worker, no MPI), `threads` (workers as threads, for tests), `mpi`.
 All of a world's methods are collective (every worker calls them, in the same order) but
-`send`, `receive` and `wait`. A world serves one thread; `split(0)` gives another thread its own.
+`send`, `receive`, `wait` and `probe`. A world serves one thread; `split(0)` gives another
+thread its own.
 """
 
 from __future__ import annotations
@@ -25,9 +26,11 @@ class Peer:
     """Its number in the whole run."""
     host: str
     pid: int
+    kind: str = "worker"
+    """worker or server."""
 
     def __str__(self) -> str:
-        return f"worker {self.rank} (host {self.host}, pid {self.pid})"
+        return f"{self.kind} {self.rank} (host {self.host}, pid {self.pid})"
 
 
 class Request(Protocol):
@@ -38,6 +41,13 @@ class Request(Protocol):
 
     def done(self) -> bool:
         """Whether it has arrived (of a sent one: whether its memory may be changed); no wait."""
+
+
+class Meeting(Protocol):
+    """A meeting to which this worker has come, without waiting for the others."""
+
+    def done(self) -> bool:
+        """Whether all have come; no wait."""
 
 
 class World(ABC):
@@ -69,7 +79,6 @@ class World(ABC):
         host = self.peers[self.rank].host
         return sum(peer.host == host for peer in self.peers[: self.rank])
 
-    @abstractmethod
     def meet(self, values: Sequence[float], what: str) -> npt.NDArray[np.float64]:
         """Wait for all workers; the elementwise sum of their `values`, shape (len(values),).
 
@@ -77,6 +86,23 @@ class World(ABC):
 
         Raises:
             LostWorkerError: somebody did not come within `timeout_seconds`.
+        """
+        return self.close_meeting(self.open_meeting(values), what)
+
+    @abstractmethod
+    def open_meeting(self, values: Sequence[float]) -> Meeting:
+        """The first half of `meet`: lay down `values`, wait for nobody.
+
+        Several may be open, and other collectives may come before the second half: all workers
+        open, close and do those in the same order.
+        """
+
+    @abstractmethod
+    def close_meeting(self, meeting: Meeting, what: str) -> npt.NDArray[np.float64]:
+        """The second half of `meet`, once for each meeting: wait for all, return the sum.
+
+        Raises:
+            LostWorkerError: as `meet`.
         """
 
     @abstractmethod
@@ -122,6 +148,13 @@ class World(ABC):
 
         Raises:
             LostWorkerError: one was not within `timeout_seconds`; names the worker.
+        """
+
+    @abstractmethod
+    def probe(self, tag: int) -> int | None:
+        """Who sent a message with this `tag` that is here and no `receive` has asked for; no wait.
+
+        None if there is no such message. Of several senders any, but none is passed over for ever.
         """
 
     @abstractmethod

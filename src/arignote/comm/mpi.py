@@ -12,6 +12,7 @@ import os
 import platform
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import numpy as np
@@ -19,7 +20,7 @@ import numpy.typing as npt
 import torch
 
 from arignote import control, failure
-from arignote.comm.base import Peer, Request, World
+from arignote.comm.base import Meeting, Peer, Request, World
 from arignote.comm.cuda_aware import cuda_aware
 from arignote.comm.watchdog import Watchdog
 from arignote.comm.who import RollBook
@@ -79,6 +80,7 @@ class MPIWorld(World):
         self.many_threads = MPI.Query_thread() == MPI.THREAD_MULTIPLE
         self.device_buffers = cuda_aware()
         self.rank = comm.Get_rank()
+        self._open: set[_Deferred] = set()
         self._watchdog = Watchdog(self._on_expiry)
         # Own communicators: a message of ours never matches one of the user's.
         with self._watchdog.guard("the start of MPI", timeout_seconds):
@@ -90,14 +92,23 @@ class MPIWorld(World):
             for rank, (host, pid) in enumerate(line.rsplit(" ", 1) for line in everyone)
         )
 
-    def meet(self, values: Sequence[float], what: str) -> npt.NDArray[np.float64]:
-        """A polled Iallreduce of the small vector."""
+    def open_meeting(self, values: Sequence[float]) -> Meeting:
+        """An Iallreduce of the small vector."""
         # One element more: a sum of nothing would wait for nobody.
         mine = np.array([*values, 1.0], dtype=np.float64)
         total = np.empty_like(mine)
-        if not self._poll(self._comm.Iallreduce(mine, total).Test):
+        meeting = _Deferred(mine, total, self._comm.Iallreduce(mine, total).Test)
+        # Held here as well: MPI writes into the memory even of a meeting that nobody closes.
+        self._open.add(meeting)
+        return meeting
+
+    def close_meeting(self, meeting: Meeting, what: str) -> npt.NDArray[np.float64]:
+        """Poll it."""
+        assert isinstance(meeting, _Deferred)
+        if not self._poll(meeting.done):
             self._name_missing(what)
-        return total[:-1]
+        self._open.discard(meeting)
+        return meeting.total[:-1]
 
     def sum_(self, vector: torch.Tensor, what: str) -> None:
         """MPI's own Allreduce, in place; call it after a meeting (as `step` does)."""
@@ -148,6 +159,13 @@ class MPIWorld(World):
                 f"{names} did not finish {what} within {self.timeout_seconds:g} s; look at that "
                 "worker and the network to it, or raise train.timeout_seconds"
             )
+
+    def probe(self, tag: int) -> int | None:
+        """Iprobe, which also lets MPI move what is under way."""
+        status = self._mpi.Status()
+        if not self._comm.Iprobe(self._mpi.ANY_SOURCE, tag, status):
+            return None
+        return int(status.Get_source())
 
     def split(self, color: int) -> World:
         """A communicator of MPI's own making; all must be here."""
@@ -212,6 +230,15 @@ class MPIWorld(World):
             ),
             self.rank,
         )
+
+
+@dataclass(eq=False)
+class _Deferred:
+    """An Iallreduce under way, with the memory that it reads and writes."""
+
+    mine: npt.NDArray[np.float64]
+    total: npt.NDArray[np.float64]
+    done: Callable[[], bool]
 
 
 class _Message:

@@ -6,13 +6,21 @@ import os
 
 from arignote import control
 from arignote.comm.base import World
+from arignote.comm.crew import Crew, form_crew
 from arignote.comm.serial import SerialWorld
 
 WORKERS_VARIABLE = "ARIGNOTE_WORKERS"
 """Set by our launcher: how many workers it started."""
+SERVERS_VARIABLE = "ARIGNOTE_SERVERS"
+"""Likewise, of servers."""
 
 _SIZE_VARIABLES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MPI_LOCALNRANKS")
 """Set by mpirun and srun where a user started the script with them."""
+
+
+def open_crew(timeout_seconds: float) -> Crew:
+    """All ranks of the run; see `open_world`."""
+    return form_crew(open_world(timeout_seconds), int(os.environ.get(SERVERS_VARIABLE, "0")))
 
 
 def open_world(timeout_seconds: float) -> World:
@@ -21,7 +29,10 @@ def open_world(timeout_seconds: float) -> World:
     Raises:
         UserError: as `join_mpi`.
     """
-    expected = os.environ.get(WORKERS_VARIABLE) or os.environ.get("SLURM_STEP_NUM_TASKS")
+    expected = os.environ.get("SLURM_STEP_NUM_TASKS")
+    if WORKERS_VARIABLE in os.environ:
+        servers = int(os.environ.get(SERVERS_VARIABLE, "0"))
+        expected = str(int(os.environ[WORKERS_VARIABLE]) + servers)
     if expected is None and any(int(os.environ.get(v, "1")) > 1 for v in _SIZE_VARIABLES):
         started = None
     elif expected is None or int(expected) == 1:

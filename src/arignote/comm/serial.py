@@ -5,13 +5,24 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from arignote.comm.base import Peer, Request, World
+from arignote.comm.base import Meeting, Peer, Request, World
+
+
+@dataclass
+class _Alone:
+    """A meeting of one, with its values."""
+
+    values: npt.NDArray[np.float64]
+
+    def done(self) -> bool:
+        return True
 
 
 class SerialWorld(World):
@@ -23,9 +34,14 @@ class SerialWorld(World):
         self.library = "none (one worker)"
         self.timeout_seconds = 0.0
 
-    def meet(self, values: Sequence[float], what: str) -> npt.NDArray[np.float64]:
+    def open_meeting(self, values: Sequence[float]) -> Meeting:
+        """All are here."""
+        return _Alone(np.array(values, dtype=np.float64))
+
+    def close_meeting(self, meeting: Meeting, what: str) -> npt.NDArray[np.float64]:
         """The values themselves."""
-        return np.array(values, dtype=np.float64)
+        assert isinstance(meeting, _Alone)
+        return meeting.values
 
     def sum_(self, vector: torch.Tensor, what: str) -> None:
         """The vector is its own sum."""
@@ -47,6 +63,10 @@ class SerialWorld(World):
 
     def wait(self, requests: Sequence[Request], what: str) -> None:
         """There are no requests."""
+
+    def probe(self, tag: int) -> int | None:
+        """There are no messages."""
+        return None
 
     def split(self, color: int) -> World:
         """The same again."""

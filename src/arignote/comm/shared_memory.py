@@ -18,22 +18,35 @@ import numpy.typing as npt
 import torch
 
 from arignote.comm.base import World
+from arignote.comm.file_locks import FileLocks
 from arignote.errors import UserError
 
 _LINE = 4096
 
 
 class SharedRows:
-    """A row of memory for every worker of `world` (all on one host); collective.
+    """Rows of memory that all workers of `world` (on one host) see, zeroed; collective.
 
     Args:
         elements, dtype: of each row; the same on all workers.
+        rows: how many; None: one for every worker.
+        locks: how many `locks` will be used; they hold the file open until `close`.
 
     Raises:
         UserError: the workers do not agree on the size, or cannot open each other's memory.
     """
 
-    def __init__(self, world: World, elements: int, dtype: torch.dtype) -> None:
+    locks: FileLocks
+
+    def __init__(
+        self,
+        world: World,
+        elements: int,
+        dtype: torch.dtype,
+        rows: int | None = None,
+        *,
+        locks: int = 0,
+    ) -> None:
         self.elements = elements
         sizes = world.gather(elements, "sharing memory")
         for rank, size in enumerate(sizes):
@@ -44,15 +57,30 @@ class SharedRows:
                 )
         itemsize = torch.empty(0, dtype=dtype).element_size()
         self._row_bytes = max(1, -(-elements * itemsize // _LINE)) * _LINE
-        shared = _map(world, self._row_bytes * world.size)
-        flat = torch.frombuffer(shared, dtype=dtype)
-        self._rows = flat.view(world.size, -1)
-        self.own = self._rows[world.rank, :elements]
-        """This worker's row, zeroed, shape (elements,)."""
+        count = rows or world.size
+        size = self._row_bytes * count
+        shared, opened = _map(world, size + 4 * locks)
+        if locks:
+            holders = np.frombuffer(shared, dtype=np.int32, offset=size)
+            self.locks = FileLocks(opened, holders, world)
+        else:
+            os.close(opened)
+        flat = torch.frombuffer(shared, dtype=dtype, count=self._row_bytes // itemsize * count)
+        self._rows = flat.view(count, -1)
+        self.own = self._rows[world.rank % count, :elements]
+        """This worker's row, shape (elements,)."""
 
     def rows(self) -> npt.NDArray[np.generic]:
         """All rows, shape (workers, elements and some padding), C-contiguous."""
         return self._rows.numpy()
+
+    def row(self, number: int) -> torch.Tensor:
+        """Row `number`, shape (elements,)."""
+        return self._rows[number, : self.elements]
+
+    def close(self) -> None:
+        """Nothing is locked any more; the memory goes with the last that uses it."""
+        self.locks.close()
 
     def offset(self, vector: torch.Tensor) -> int | None:
         """Where in this worker's row `vector` begins; None if it lies elsewhere."""
@@ -61,20 +89,17 @@ class SharedRows:
         return start // vector.element_size() if inside else None
 
 
-def _map(world: World, size: int) -> mmap.mmap:
-    """One mapping of `size` bytes on all workers."""
+def _map(world: World, size: int) -> tuple[mmap.mmap, int]:
+    """One mapping of `size` bytes on all workers, and this worker's own opening of the file."""
     made = os.memfd_create("arignote") if world.rank == 0 else -1
     try:
         if made >= 0:
             os.ftruncate(made, size)
         pid, number = world.gather([os.getpid(), made], "sharing memory")[0]
-        problem, shared = "", None
+        problem, shared, opened = "", None, -1
         try:
-            opened = os.open(f"/proc/{pid}/fd/{number}", os.O_RDWR)
-            try:
-                shared = mmap.mmap(opened, size)
-            finally:
-                os.close(opened)
+            opened = os.open(f"/proc/{pid}/fd/{number}", os.O_RDWR | os.O_CLOEXEC)
+            shared = mmap.mmap(opened, size)
         except OSError as error:
             problem = error.strerror or str(error)
         # Also the meeting after which the first worker may close the file.
@@ -89,4 +114,4 @@ def _map(world: World, size: int) -> mmap.mmap:
                 "of their own? use --exchange asa:fp32"
             )
     assert shared is not None
-    return shared
+    return shared, opened

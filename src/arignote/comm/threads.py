@@ -15,13 +15,15 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
-from arignote.comm.base import Peer, Request, World
+from arignote.comm.base import Meeting, Peer, Request, World
+from arignote.comm.script import Script, Text
 from arignote.errors import LostWorkerError
 
 T = TypeVar("T")
@@ -30,29 +32,78 @@ T = TypeVar("T")
 class _Hub:
     """Where the threads lay down what they bring to a meeting, and pick up what all brought."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, script: Script | None) -> None:
         self.size = size
+        self.script = script
         self.changed = threading.Condition(threading.RLock())
-        self.tables: dict[int, dict[int, Any]] = {}
+        self.tables: dict[int, _Table] = {}
+        """By the number of the meeting; those to which somebody has yet to come."""
         self.letters: dict[tuple[int, int, int, int], torch.Tensor] = {}
         """(from, to, tag, how many-th) -> what is sent."""
 
-    def trade(
-        self, turn: int, rank: int, item: Any, what: str, timeout_seconds: float
-    ) -> list[Any]:
-        """Lay down `item` for meeting number `turn`, return all items by rank."""
+    def pause(self, at: Text) -> None:
+        """Before every operation: with a script, it may be the turn of others."""
+        if self.script is not None:
+            self.script.pause(at)
+
+    def told(self) -> None:
+        """Something was laid down."""
         with self.changed:
-            table = self.tables.setdefault(turn, {})
-            table[rank] = item
             self.changed.notify_all()
-            if not self.changed.wait_for(lambda: len(table) == self.size, timeout_seconds):
-                missing = ", ".join(f"worker {r}" for r in range(self.size) if r not in table)
-                raise LostWorkerError(
-                    f"{missing} did not come to {what} within {timeout_seconds:g} s"
-                )
-            # Everybody holds `table` by now; later meetings have tables of their own.
-            self.tables.pop(turn, None)
-            return [table[r] for r in range(self.size)]
+        if self.script is not None:
+            self.script.progress()
+
+    def wait_for(self, condition: Callable[[], bool], lost: Text, timeout_seconds: float) -> None:
+        """Until `condition` holds; `lost` says who has not done what.
+
+        Raises:
+            LostWorkerError: not in time. (In a script it is a `DeadlockError`.)
+        """
+        if self.script is not None and self.script.plays():
+            self.script.wait_until(condition, lost)
+            return
+        with self.changed:
+            if not self.changed.wait_for(condition, timeout_seconds):
+                raise LostWorkerError(f"{lost()} within {timeout_seconds:g} s")
+
+    def lay(self, turn: int, rank: int, item: Any) -> _Table:
+        """Come to meeting number `turn` with `item`."""
+        self.pause(lambda: "comes to a meeting")
+        with self.changed:
+            table = self.tables.setdefault(turn, _Table(self))
+            table.items[rank] = item
+            if table.complete():
+                # Everybody holds it by now; later meetings have tables of their own.
+                del self.tables[turn]
+        self.told()
+        return table
+
+    def collect(self, table: _Table, what: str, timeout_seconds: float) -> list[Any]:
+        """All items by rank, once all are there."""
+        self.wait_for(table.complete, lambda: table.missing(what), timeout_seconds)
+        return [table.items[rank] for rank in range(self.size)]
+
+
+class _Table:
+    """One meeting, and what was brought to it."""
+
+    def __init__(self, hub: _Hub) -> None:
+        self.items: dict[int, Any] = {}
+        self._hub = hub
+
+    def complete(self) -> bool:
+        """Whether everybody has come."""
+        return len(self.items) == self._hub.size
+
+    def done(self) -> bool:
+        """The same, asked from outside."""
+        self._hub.pause(lambda: "asks whether all came to a meeting")
+        return self.complete()
+
+    def missing(self, what: str) -> str:
+        """Who did not come."""
+        names = ", ".join(f"worker {r}" for r in range(self._hub.size) if r not in self.items)
+        return f"{names} did not come to {what}"
 
 
 @dataclass
@@ -74,6 +125,11 @@ class _Awaited:
         self._done = False
 
     def done(self) -> bool:
+        self._hub.pause(lambda: f"asks for a message of worker {self.peer}")
+        return self.take()
+
+    def take(self) -> bool:
+        """Take it, if it is there."""
         with self._hub.changed:
             if not self._done and self._key in self._hub.letters:
                 letter = self._hub.letters.pop(self._key)
@@ -99,15 +155,33 @@ class ThreadWorld(World):
         self.timeout_seconds = timeout_seconds
         self._hub = hub
         self._turn = 0
-        self._counts: Counter[tuple[int, int, int]] = Counter()
+        self._sent: Counter[tuple[int, int]] = Counter()
+        """(to, tag) -> how many."""
+        self._claimed: Counter[tuple[int, int]] = Counter()
+        """(from, tag) -> how many a `receive` has asked for."""
+        self._probed = -1
+        """Whom `probe` found last."""
+
+    @property
+    def script(self) -> Script | None:
+        """What this world's threads take turns by."""
+        return self._hub.script
+
+    def _lay(self, item: Any) -> _Table:
+        self._turn += 1
+        return self._hub.lay(self._turn, self.rank, item)
 
     def _trade(self, item: Any, what: str) -> list[Any]:
-        self._turn += 1
-        return self._hub.trade(self._turn, self.rank, item, what, self.timeout_seconds)
+        return self._hub.collect(self._lay(item), what, self.timeout_seconds)
 
-    def meet(self, values: Sequence[float], what: str) -> npt.NDArray[np.float64]:
+    def open_meeting(self, values: Sequence[float]) -> Meeting:
+        """Lay the values into the hub."""
+        return self._lay(np.array(values, dtype=np.float64))
+
+    def close_meeting(self, meeting: Meeting, what: str) -> npt.NDArray[np.float64]:
         """The sum over the threads, in the order of their ranks."""
-        brought = self._trade(np.array(values, dtype=np.float64), what)
+        assert isinstance(meeting, _Table)
+        brought = self._hub.collect(meeting, what, self.timeout_seconds)
         total: npt.NDArray[np.float64] = np.sum(brought, axis=0)
         return total
 
@@ -126,34 +200,48 @@ class ThreadWorld(World):
         """All items, each through JSON as over a wire."""
         return [json.loads(text) for text in self._trade(json.dumps(item), what)]
 
-    def _key(self, source: int, to: int, tag: int) -> tuple[int, int, int, int]:
-        self._counts[source, to, tag] += 1
-        return source, to, tag, self._counts[source, to, tag]
-
     def send(self, wire: torch.Tensor, to: int, tag: int) -> Request:
         """Lay a copy into the hub."""
+        self._hub.pause(lambda: f"sends worker {to} a message with tag {tag}")
+        self._sent[to, tag] += 1
         with self._hub.changed:
-            self._hub.letters[self._key(self.rank, to, tag)] = wire.clone()
-            self._hub.changed.notify_all()
+            self._hub.letters[self.rank, to, tag, self._sent[to, tag]] = wire.clone()
+        self._hub.told()
         return _Sent(to)
 
     def receive(self, wire: torch.Tensor, source: int, tag: int) -> Request:
         """Look for it in the hub."""
-        return _Awaited(self._hub, self._key(source, self.rank, tag), wire)
+        self._claimed[source, tag] += 1
+        key = source, self.rank, tag, self._claimed[source, tag]
+        return _Awaited(self._hub, key, wire)
 
     def wait(self, requests: Sequence[Request], what: str) -> None:
         """Until the last letter is there."""
+        self._hub.pause(lambda: f"comes to {what}")
         for request in requests:
-            with self._hub.changed:
-                if not self._hub.changed.wait_for(request.done, self.timeout_seconds):
-                    raise LostWorkerError(
-                        f"worker {request.peer} sent nothing for {what} within "
-                        f"{self.timeout_seconds:g} s"
-                    )
+            arrived = request.take if isinstance(request, _Awaited) else request.done
+            lost = partial("worker {} sent nothing for {}".format, request.peer, what)
+            self._hub.wait_for(arrived, lost, self.timeout_seconds)
+
+    def probe(self, tag: int) -> int | None:
+        """The next after the one found last; in a script, one drawn from those that wait."""
+        self._hub.pause(lambda: f"looks for a message with tag {tag}")
+        waiting = [r for r in range(self.size) if self._unclaimed(r, tag) in self._hub.letters]
+        if not waiting:
+            return None
+        if self.script is not None and self.script.plays():
+            # By what was found before, a `restart` of the script would not start anew.
+            return self.script.choose(waiting)
+        self._probed = min(waiting, key=lambda rank: (rank - self._probed - 1) % self.size)
+        return self._probed
+
+    def _unclaimed(self, source: int, tag: int) -> tuple[int, int, int, int]:
+        """Where the next letter lies that nobody has asked for."""
+        return source, self.rank, tag, self._claimed[source, tag] + 1
 
     def split(self, color: int) -> World:
         """A hub of its own for every color, made by the first of its workers."""
-        table = self._trade((color, _Hub(self.size)), "a split")
+        table = self._trade((color, _Hub(self.size, self.script)), "a split")
         members = [rank for rank, (theirs, _) in enumerate(table) if theirs == color]
         hub = table[members[0]][1]
         hub.size = len(members)
@@ -166,10 +254,18 @@ class ThreadWorld(World):
 
 
 def thread_worlds(
-    size: int, timeout_seconds: float = 20.0, hosts: Sequence[str] = ()
+    size: int,
+    timeout_seconds: float = 20.0,
+    hosts: Sequence[str] = (),
+    script: Script | None = None,
 ) -> list[ThreadWorld]:
-    """The `size` ends of one world; `hosts`: the host each pretends to be on."""
-    hub = _Hub(size)
+    """The `size` ends of one world.
+
+    Args:
+        hosts: the host each pretends to be on.
+        script: the threads of `run_threads` take turns by it, in these worlds and their splits.
+    """
+    hub = _Hub(size, script)
     return [ThreadWorld(rank, hub, timeout_seconds, hosts) for rank in range(size)]
 
 
@@ -180,11 +276,14 @@ def run_threads(
 
     Args:
         in_turns: each starts only when the one before it waits for it (or is through): what
-            they do before their first meeting happens in the order of the ranks.
+            they do before their first meeting happens in the order of the ranks. With a
+            script that is always so.
 
     Raises:
         Exception: what the first worker that failed raised.
     """
+    if isinstance(worlds[0], ThreadWorld) and worlds[0].script is not None:
+        return worlds[0].script.run([(world.rank, partial(work, world)) for world in worlds])
     with ThreadPoolExecutor(len(worlds)) as pool:
         futures: list[Future[T]] = []
         for world in worlds:
@@ -194,9 +293,23 @@ def run_threads(
         return [future.result() for future in futures]
 
 
+def restart_script(world: World, seed: int) -> None:
+    """Wait for all workers; from here on the order depends on `seed` alone. Collective.
+
+    For two runs with different pasts that are to go on alike. Threads that joined the script
+    are not waited for: they go on from wherever they are.
+    """
+    assert isinstance(world, ThreadWorld)
+    assert world.script is not None
+    world.script.restart_together(world.size, seed)
+
+
 def _waits(world: World) -> bool:
     """Whether this end has come to a meeting that others have yet to come to."""
     if not isinstance(world, ThreadWorld):
         return False
     with world._hub.changed:
-        return any(world.rank in table for table in world._hub.tables.values()) or world._turn > 1
+        return (
+            any(world.rank in table.items for table in world._hub.tables.values())
+            or world._turn > 1
+        )

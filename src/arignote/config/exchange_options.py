@@ -177,21 +177,22 @@ def check_placement(spec: ExchangeSpec, *, devices: Sequence[str], hosts: int) -
         raise UserError("nccl cannot serve two workers on one GPU: use ipc:fp32 or allreduce:fp32")
 
 
-def check_fits_rule(spec: ExchangeSpec, rule: str, scheme: str) -> None:
+def check_fits_rule(spec: ExchangeSpec, rule: str, carries: str) -> None:
     """Refuse a route or codec that does not suit what the rule exchanges.
 
     Args:
-        scheme: gradient or weights.
+        carries: gradients, weights or deltas (`RuleOptions.carries`).
 
     Raises:
         UserError: it would spoil weights, or trades what should be averaged.
     """
-    if scheme == "weights" and spec.codec not in WEIGHT_CODECS:
+    if carries == "weights" and spec.codec not in WEIGHT_CODECS:
         raise UserError(
             f"{rule} exchanges weights, and {spec.codec} only suits gradients, whose errors are "
-            f"made up for later: use {spec.route}:fp16, or bsp:scheme=gradient"
+            f"made up for later: use {spec.route}:fp16, or a rule that exchanges gradients or "
+            "changes of weights (bsp, diloco)"
         )
-    if scheme == "gradient" and spec.route == "pair":
+    if carries != "weights" and spec.route == "pair":
         raise UserError(
             f"pair trades vectors and {rule} needs their mean: use {spec.route} with "
             "bsp:scheme=weights, or asa:fp32"

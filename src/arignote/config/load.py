@@ -136,4 +136,4 @@ def read_file(path: Path) -> Layer:
 
 def to_toml(settings: Settings) -> str:
     """The resolved whole as TOML; `read_file` reads it back to equal settings."""
-    return tomli_w.dumps(settings.model_dump())
+    return tomli_w.dumps(settings.model_dump(exclude_none=True))

@@ -4,6 +4,7 @@ RULE=BSP
 MODELFILE=my_models/alex_net.py
 MODELCLASS=AlexNet
 DEVICES=cuda0,cuda1              or  DEVICES=('host1:cuda0,cuda1' 'host2:cuda0')
+                                 of EASGD and ASGD the first is the server's
 BSP_SYNC_TYPE=cdd                gradient (cdd) or weights (avg)
 BSP_EXCH_STRATEGY=ar
 """
@@ -22,6 +23,8 @@ _ASSIGNMENT = re.compile(r"^\s*(?:export\s+)?([A-Za-z_]+)=(.*)$", re.DOTALL)
 _KEYS = ("RULE", "MODELFILE", "MODELCLASS", "DEVICES", "BSP_SYNC_TYPE", "BSP_EXCH_STRATEGY")
 SCHEMES = {"cdd": "gradient", "avg": "weights"}
 """Theano-MPI's sync types -> our names of the schemes."""
+FIRST_SERVES = ("easgd", "asgd")
+"""Rules whose server takes the first of the devices, as in Theano-MPI."""
 
 
 def read_session_cfg(text: str, path: str) -> dict[str, Any]:
@@ -46,7 +49,8 @@ def read_session_cfg(text: str, path: str) -> dict[str, Any]:
     if values.get("BSP_EXCH_STRATEGY"):
         layer["run"]["exchange"] = values["BSP_EXCH_STRATEGY"]
     if values.get("DEVICES"):
-        layer["launch"] |= device_settings(_array(values["DEVICES"], path))
+        entries = _array(values["DEVICES"], path)
+        layer["launch"] |= device_settings(entries, server=rule in FIRST_SERVES)
     return layer
 
 
@@ -60,21 +64,36 @@ def model_spec(modelfile: str, modelclass: str) -> str:
     return f"{modelfile}:{modelclass}"
 
 
-def device_settings(entries: list[str]) -> dict[str, Any]:
-    """['cuda0,cuda1'] or ['host1:cuda0,cuda1', 'host2:cuda0'] as launch settings."""
-    devices: list[str] = []
-    hosts: list[str] = []
+def device_settings(entries: list[str], *, server: bool = False) -> dict[str, Any]:
+    """['cuda0,cuda1'] or ['host1:cuda0,cuda1', 'host2:cuda0'] as launch settings.
+
+    Args:
+        server: the first device is a server's. It is the last process, so its host comes last.
+
+    Raises:
+        UserError: a device cannot be parsed, or the server leaves none.
+    """
+    by_host: dict[str, list[str]] = {}
     for entry in entries:
         # A device may hold a colon too: `cuda:0` is no host called cuda.
         named = re.match(r"^(?!(?:cuda|cpu)\d*[:,]|(?:cuda|cpu)\d*$)([^:,]+):(.+)$", entry)
         own = [device for device in (named.group(2) if named else entry).split(",") if device]
-        devices += [parse_device(device) for device in own]
-        if named:
-            hosts.append(f"{named.group(1)}:{len(own)}")
+        host = named.group(1) if named else ""
+        by_host.setdefault(host, []).extend(parse_device(device) for device in own)
+    slots = {host: len(own) for host, own in by_host.items()}
+    if server:
+        if sum(slots.values()) < 2:
+            raise UserError(
+                f"devices {entries}: the first is the server's, and that leaves none for a worker: "
+                "name more, or choose another rule"
+            )
+        first = next(host for host, own in by_host.items() if own)
+        by_host[first] = by_host.pop(first)[1:]
+    devices = [device for own in by_host.values() for device in own]
     settings: dict[str, Any] = {"devices": devices, "workers": max(1, len(devices))}
-    if hosts:
-        settings["hosts"] = hosts
-    return settings
+    if any(by_host):
+        settings["hosts"] = [f"{host}:{slots[host]}" for host in by_host if host]
+    return settings | {"servers": 1} if server else settings
 
 
 def _assignments(text: str, path: str) -> dict[str, str]:

@@ -45,6 +45,9 @@ class Launch(Section):
 
     workers: Annotated[int, Field(ge=1, le=65536)] = 1
     """Number of workers."""
+    servers: Annotated[int, Field(ge=0, le=65536)] | None = None
+    """Further ranks that hold the centre of easgd or asgd; 0: none, worker 0 or shared memory
+    does it; unset: one where several hosts have a slot to spare."""
     devices: list[str] = []
     """A device for each worker (`cuda:0`, `cpu`); empty: the CPU."""
     hosts: list[str] = []
@@ -76,6 +79,9 @@ class Train(Section):
 
     batch_size: Annotated[int, Field(ge=1, le=10**9)] = 32
     """Samples a worker a step."""
+    balance: bool = False
+    """Let each worker's part of a step follow its measured speed (rules whose workers keep step);
+    bits then depend on the clock."""
     epochs: Annotated[int, Field(ge=1, le=10**9)] = 10
     """Passes over the data set, all workers together."""
     steps: Count = 0

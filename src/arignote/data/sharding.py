@@ -9,6 +9,8 @@ be empty.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -37,6 +39,16 @@ def worker_slice(count: int, *, rank: int, workers: int) -> slice:
     share, longer = divmod(count, workers)
     start = rank * share + min(rank, longer)
     return slice(start, start + share + (rank < longer))
+
+
+def shared_slice(count: int, *, rank: int, shares: Sequence[float]) -> slice:
+    """Worker `rank`'s part of `count` things, where part r is `shares[r]` of them, rounded.
+
+    >>> [shared_slice(10, rank=r, shares=[0.5, 0.25, 0.25]) for r in range(3)]
+    [slice(0, 5, None), slice(5, 8, None), slice(8, 10, None)]
+    """
+    start, stop = (round(count * math.fsum(shares[:end])) for end in (rank, rank + 1))
+    return slice(start, count if rank == len(shares) - 1 else stop)
 
 
 def global_batch(order: Indices, *, consumed: int, batch_size: int, workers: int) -> Indices:

@@ -21,6 +21,10 @@ from arignote.frameworks.flat import by_dtype, vector_for, views
 class ArrayReplica(Replica):
     """A model's `params`, flat.
 
+    Args:
+        owner: the model, of whose other state its `state_dict` and `load_state_dict` take care,
+            where it has them.
+
     Raises:
         UserError: `params` is empty, or holds something that is no writable array.
     """
@@ -30,7 +34,8 @@ class ArrayReplica(Replica):
     counters = ()
     constants = ()
 
-    def __init__(self, params: Sequence[Any], *, allocate: Allocate) -> None:
+    def __init__(self, params: Sequence[Any], *, allocate: Allocate, owner: object = None) -> None:
+        self._owner = owner
         if not params:
             raise UserError("the model's params are empty: nothing to exchange")
         tensors = [self._as_tensor(array, index) for index, array in enumerate(params)]
@@ -83,8 +88,12 @@ class ArrayReplica(Replica):
         self.collect_parameters()
 
     def optimizer_state(self) -> dict[str, Any]:
-        """Unknown to us: the model's own."""
-        return {}
+        """What the model says of itself, if it does."""
+        tell = getattr(self._owner, "state_dict", None)
+        return {} if tell is None else {"model": tell()}
 
     def load_optimizer_state(self, state: dict[str, Any]) -> None:
-        """Nothing was saved."""
+        """Tell the model."""
+        take = getattr(self._owner, "load_state_dict", None)
+        if take is not None and "model" in state:
+            take(state["model"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeAlias
@@ -39,6 +40,11 @@ class Replica(ABC):
     """Other state of that kind (integers: how many batches a layer has seen); never averaged."""
     constants: tuple[torch.Tensor, ...]
     """What never changes by training but must be equal at the start."""
+
+    @property
+    def learning_rate(self) -> float:
+        """Of the next update; NaN where it is the model's secret."""
+        return math.nan
 
     shapes: tuple[tuple[torch.Size, ...], ...]
     """Of the tensors in each of `parameters` (and `gradients`), one after the other."""

@@ -7,6 +7,7 @@ has just computed, still in the cache, and a hook copies it to its place in the 
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -46,8 +47,16 @@ class FlatGradients:
                 start += parameter.numel()
             vectors.append(vector)
         self.vectors = tuple(vectors)
+        # A hook that held this object would be a circle through torch that no collector sees.
+        this = weakref.ref(self)
+
+        def arrived(parameter: torch.Tensor) -> None:
+            owner = this()
+            if owner is not None:
+                owner._arrived(parameter)
+
         for parameter in parameters:
-            parameter.register_post_accumulate_grad_hook(self._arrived)  # type: ignore[no-untyped-call]
+            parameter.register_post_accumulate_grad_hook(arrived)  # type: ignore[no-untyped-call]
 
     def begin(self, samples: float) -> None:
         """The last backward of this step is about to start."""

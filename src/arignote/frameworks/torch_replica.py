@@ -95,6 +95,11 @@ class TorchReplica(Replica):
             vectors.append(vector)
         return tuple(vectors)
 
+    @property
+    def learning_rate(self) -> float:
+        """Of the optimizer's first parameter group."""
+        return float(self.optimizer.param_groups[0]["lr"])
+
     def zero_grad(self) -> None:
         """Let go of all gradients: the next backward writes them into the flat vector."""
         self._flat_gradients.let_go()

@@ -13,6 +13,7 @@ def worker_environment(placement: Placement) -> dict[str, str]:
     threads = str(placement.threads)
     return {
         "ARIGNOTE_WORKERS": str(placement.workers),
+        "ARIGNOTE_SERVERS": str(placement.servers),
         "OMP_NUM_THREADS": threads,
         "MKL_NUM_THREADS": threads,
         # Open MPI 5.0 prints a harmless line about it otherwise.

@@ -43,6 +43,13 @@ class Placement:
     """Threads a worker."""
     fits: bool
     """Whether every worker has cores of its own (as far as this machine tells)."""
+    servers: int = 0
+    """Ranks after the workers, which hold a centre."""
+
+    @property
+    def processes(self) -> int:
+        """Workers and servers."""
+        return self.workers + self.servers
 
 
 def parse_host(text: str) -> Host:
@@ -100,7 +107,12 @@ def _joined(hosts: Iterable[Host]) -> list[Host]:
 
 
 def launch_layer(
-    *, workers: int | None, devices: str | None, hosts: str | None, hostfile: str | None
+    *,
+    workers: int | None,
+    servers: int | None,
+    devices: str | None,
+    hosts: str | None,
+    hostfile: str | None,
 ) -> dict[str, Any]:
     """What the command line says about placement, as a layer of settings.
 
@@ -112,6 +124,8 @@ def launch_layer(
     layer: dict[str, Any] = {}
     if workers is not None:
         layer["workers"] = workers
+    if servers is not None:
+        layer["servers"] = servers
     if devices is not None:
         layer["devices"] = [parse_device(device) for device in devices.split(",")]
         layer.setdefault("workers", len(layer["devices"]))
@@ -123,12 +137,16 @@ def launch_layer(
         layer["hostfile"] = str(Path(hostfile).resolve())
         named = named or read_hostfile(Path(hostfile))
     if named:
-        layer.setdefault("workers", sum(host.slots for host in named))
+        slots = sum(host.slots for host in named)
+        layer.setdefault("workers", max(1, slots - (servers or 0)))
     return layer
 
 
-def place(settings: Launch) -> Placement:
-    """Check that workers, hosts and devices fit one another.
+def place(settings: Launch, *, centre: bool | None = None) -> Placement:
+    """Check that workers, servers, hosts and devices fit one another.
+
+    Args:
+        centre: whether the rule has a centre that servers can hold; None: unknown.
 
     Raises:
         UserError: too few slots, a number of devices that is not that of the workers, or a
@@ -138,33 +156,61 @@ def place(settings: Launch) -> Placement:
     if settings.hostfile and not hosts:
         hosts = read_hostfile(Path(settings.hostfile))
     workers, slots = settings.workers, sum(host.slots for host in hosts)
-    if hosts and slots < workers:
+    servers = _servers(settings, centre, spare=len(hosts) > 1 and slots > workers > 1)
+    if hosts and slots < workers + servers:
+        also = f" and {_count(servers, 'server')}" if servers else ""
         raise UserError(
-            f"{workers} workers but only {slots} slots on {len(hosts)} hosts: use -n {slots}, or "
-            "give the hosts more, as in node1:4"
+            f"{workers} workers{also} but only {slots} slots on {len(hosts)} hosts: use "
+            f"-n {max(1, slots - servers)}, or give the hosts more, as in node1:4"
         )
     if settings.devices and len(settings.devices) != workers:
         raise UserError(
             f"{len(settings.devices)} devices for {workers} workers: name one device a worker"
         )
-    _check_memory(max((host.slots for host in hosts), default=workers))
+    _check_memory(max((host.slots for host in hosts), default=workers + servers), servers)
     devices = [parse_device(device) for device in settings.devices]
     if not hosts and any(device.startswith("cuda") for device in devices):
         _check_cuda_here(devices)
     cores = usable_cores()
     local = max((host.slots for host in hosts), default=workers)
     threads = settings.threads or max(1, cores // local)
-    return Placement(workers, tuple(hosts), threads, fits=threads * local <= cores)
+    # A launcher that binds gives a server as many cores as a worker.
+    fits = threads * (local if hosts else workers + servers) <= cores
+    return Placement(workers, tuple(hosts), threads, fits, servers)
 
 
-def _check_memory(local_workers: int) -> None:
-    """Refuse so many workers that this machine would swap instead of train."""
-    free_gib = psutil.virtual_memory().available / 2**30
-    needed_gib = local_workers * _WORKER_GIB
-    if needed_gib > free_gib:
+def _servers(settings: Launch, centre: bool | None, *, spare: bool) -> int:
+    """How many servers to start: what is asked for, else one where hosts have a slot to spare."""
+    if settings.servers is None:
+        return int(spare) if centre else 0
+    if settings.servers and centre is False:
         raise UserError(
-            f"{local_workers} workers on one host need at least {needed_gib:.0f} GiB, but "
-            f"{free_gib:.0f} GiB are free: use -n {max(1, int(free_gib / _WORKER_GIB))}"
+            f"{_count(settings.servers, 'server')} for a rule that has no centre: use --servers 0, "
+            "or --rule easgd or asgd"
+        )
+    if settings.servers and settings.workers == 1:
+        raise UserError(
+            f"{_count(settings.servers, 'server')} for one worker, who meets nobody there: use "
+            "--servers 0, or -n 2"
+        )
+    return settings.servers
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _check_memory(local: int, servers: int) -> None:
+    """Refuse so many processes that this machine would swap instead of train."""
+    free_gib = psutil.virtual_memory().available / 2**30
+    needed_gib = local * _WORKER_GIB
+    if needed_gib > free_gib:
+        noun = "workers and servers" if servers else "workers"
+        most = max(1, int(free_gib / _WORKER_GIB))
+        use = f"-n {most}" if not servers else f"{most} of them at most"
+        raise UserError(
+            f"{local} {noun} on one host need at least {needed_gib:.0f} GiB, but "
+            f"{free_gib:.0f} GiB are free: use {use}"
         )
 
 

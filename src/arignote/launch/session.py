@@ -1,6 +1,6 @@
 """Theano-MPI's Python interface, on our launcher:
 
-rule = BSP()
+rule = BSP()          # or EASGD(alpha=0.5, period=10), ASGD(), GOSGD(p=0.01)
 rule.init(devices=["cuda0", "cuda1"], modelfile="my_models.py", modelclass="MyModel")
 rule.wait()
 """
@@ -17,24 +17,23 @@ from typing import Any
 from arignote import control
 from arignote.config.load import nest, resolve, to_toml
 from arignote.config.model_source import find_model
-from arignote.config.session_cfg import SCHEMES, device_settings, model_spec
+from arignote.config.rule_options import parse_rule
+from arignote.config.session_cfg import FIRST_SERVES, SCHEMES, device_settings, model_spec
 from arignote.errors import ArignoteError, UserError, unknown
-from arignote.launch.placement import place
 from arignote.launch.start import check
 
 
-class BSP:
-    """A bulk-synchronous run, started from Python.
+class _Session:
+    """A run, started from Python.
 
     Args:
-        sync_type: `cdd` (average gradients) or `avg` (average weights).
+        rule: as in `--rule`.
         exch_strategy: an exchange, or one of Theano-MPI's names.
     """
 
-    def __init__(self, sync_type: str = "cdd", exch_strategy: str = "auto") -> None:
-        if sync_type not in SCHEMES:
-            raise UserError(unknown("sync_type", sync_type, SCHEMES))
-        self._rule = f"bsp:scheme={SCHEMES[sync_type]}"
+    def __init__(self, rule: str, exch_strategy: str) -> None:
+        self._name = parse_rule(rule)[0]
+        self._rule = rule
         self._exchange = exch_strategy
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -50,7 +49,8 @@ class BSP:
         """Start one worker a device; returns at once.
 
         Args:
-            devices: `cuda0`, `cpu0`, or `host:cuda0,cuda1`.
+            devices: `cuda0`, `cpu0`, or `host:cuda0,cuda1`; of EASGD and ASGD the first is the
+                server's.
             modelfile, modelclass: a file or a dotted module, and the class in it.
             out: the run's folder.
             settings: any further settings by their dotted names, `{"train.epochs": 5}`.
@@ -69,14 +69,13 @@ class BSP:
         source = find_model(model)
         own = {
             "run": {"model": model, "rule": self._rule, "exchange": self._exchange},
-            "launch": device_settings(list(devices)),
+            "launch": device_settings(list(devices), server=self._name in FIRST_SERVES),
         }
         defaults = nest(source.defaults, f"{model}.defaults")
         resolved = resolve(
             [("", defaults), ("settings", nest(dict(settings or {}), "settings")), ("", own)]
         )
         check(resolved)
-        place(resolved.launch)
         with tempfile.NamedTemporaryFile("w", suffix=".toml", delete=False) as file:
             file.write(to_toml(resolved))
         self._config = Path(file.name)
@@ -99,3 +98,45 @@ class BSP:
         self._process = None
         if code:
             raise ArignoteError(f"the run ended with exit code {code}")
+
+
+class BSP(_Session):
+    """A bulk-synchronous run, started from Python.
+
+    Args:
+        sync_type: `cdd` (average gradients) or `avg` (average weights).
+        exch_strategy: an exchange, or one of Theano-MPI's names.
+    """
+
+    def __init__(self, sync_type: str = "cdd", exch_strategy: str = "auto") -> None:
+        if sync_type not in SCHEMES:
+            raise UserError(unknown("sync_type", sync_type, SCHEMES))
+        super().__init__(f"bsp:scheme={SCHEMES[sync_type]}", exch_strategy)
+
+
+class _Asynchronous(_Session):
+    def __init__(self, exch_strategy: str = "auto", **options: Any) -> None:
+        given = ",".join(f"{name}={value}" for name, value in options.items())
+        name = type(self).__name__.lower()
+        super().__init__(f"{name}:{given}" if given else name, exch_strategy)
+
+
+class EASGD(_Asynchronous):
+    """Elastic averaging with a server, started from Python: `EASGD(alpha=0.5, period=10)`.
+
+    Takes the options of `--rule easgd` by their names.
+    """
+
+
+class ASGD(_Asynchronous):
+    """Asynchronous SGD with a server, started from Python: `ASGD(period=2)`.
+
+    Takes the options of `--rule asgd` by their names.
+    """
+
+
+class GOSGD(_Asynchronous):
+    """Gossip, started from Python: `GOSGD(p=0.01)`.
+
+    Takes the options of `--rule gosgd` by their names.
+    """

@@ -14,7 +14,7 @@ from pathlib import Path
 from arignote.config.exchange_options import check_fits_rule, check_placement, parse_exchange
 from arignote.config.load import to_toml
 from arignote.config.model_source import find_model
-from arignote.config.rule_options import parse_rule
+from arignote.config.rule_options import RuleOptions, parse_rule
 from arignote.config.settings import Launch, Settings
 from arignote.config.spec import parse_spec
 from arignote.errors import UserError
@@ -45,13 +45,16 @@ class Launched:
         return shlex.join(self.argv)
 
 
-def prepare(settings: Launch, command: list[str]) -> Launched:
-    """The argv and environment that start `command` as all workers.
+def prepare(settings: Launch, command: list[str], *, centre: bool | None = None) -> Launched:
+    """The argv and environment that start `command` as all workers (and servers).
+
+    Args:
+        centre: whether the rule has one; None: unknown.
 
     Raises:
         UserError: the placement does not fit, or there is no MPI.
     """
-    placement = place(settings)
+    placement = place(settings, centre=centre)
     found = find_launcher(settings)
     environment = own_environment() | worker_environment(placement)
     if found.library:
@@ -84,10 +87,20 @@ def check(settings: Settings) -> None:
         UserError: the first one found.
     """
     find_model(settings.run.model)
-    _, options = parse_rule(settings.run.rule)
+    options = rule_options(settings)
+    if settings.train.balance and options.asynchronous:
+        raise UserError(
+            "train.balance is for rules whose workers keep step; with "
+            f"{settings.run.rule} each takes batches at its own speed already: leave it out"
+        )
     exchange = parse_exchange(settings.run.exchange)
-    check_fits_rule(exchange, settings.run.rule, getattr(options, "scheme", "gradient"))
-    hosts = place(settings.launch).hosts
+    check_fits_rule(exchange, settings.run.rule, options.carries)
+    if options.asynchronous and settings.train.batch_norm == "synchronised":
+        raise UserError(
+            "train.batch_norm=synchronised has all workers meet in every layer, and with "
+            f"{settings.run.rule} they do not keep step: use local, or another rule"
+        )
+    hosts = place(settings.launch, centre=options.has_centre).hosts
     check_placement(exchange, devices=settings.launch.devices, hosts=max(1, len(hosts)))
     if settings.run.data:
         _check_data(settings)
@@ -96,6 +109,11 @@ def check(settings: Settings) -> None:
             f"{settings.run.model} brings no data of its own: name some with --data, such as "
             "imagefolder:DIR; see `arignote list data`"
         )
+
+
+def rule_options(settings: Settings) -> RuleOptions:
+    """The options of the run's rule."""
+    return parse_rule(settings.run.rule)[1]
 
 
 def _check_data(settings: Settings) -> None:
@@ -121,7 +139,9 @@ def train(settings: Settings, run_folder: Path, *, resume: bool) -> int:
         UserError: a mistake in the settings, or a run folder that cannot be used.
         ArignoteError: the run failed.
     """
-    launched = prepare(settings.launch, worker_command(run_folder, resume=resume))
+    command = worker_command(run_folder, resume=resume)
+    centre = rule_options(settings).has_centre
+    launched = prepare(settings.launch, command, centre=centre)
     if not resume:
         refuse_begun(run_folder)
     with only_launcher(run_folder):

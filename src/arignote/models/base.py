@@ -34,7 +34,8 @@ class Trainable(Protocol):
     Optional methods: `compile_iter_fns()`, `reset_iter(mode)` before an epoch's training or
     validation, `save(path)` on rank 0 into the folder of each new checkpoint. Optional attribute:
     `samples`, the weight of the last `train_iter` in an average (default: all workers alike).
-    Resumed are `params`; other state of the model (its velocities, say) is its own affair.
+    Resumed are `params`, and what `state_dict()` returns (plain values and tensors), where the
+    model has that and `load_state_dict(state)`: its velocities, say.
     """
 
     params: Sequence[Any]

@@ -120,6 +120,8 @@ class Display:
             f"step {event['step']} · loss {_number(event['loss'], '.4f')} · "
             f"{event['images_per_second']:,.0f} images/s"
         )
+        if "staleness" in event:
+            now += f" · staleness {event['staleness']:.0f}"
         self._progress.update(self._task, completed=event["epoch"], now=now)
 
     def _on_epoch(self, event: dict[str, Any]) -> None:
@@ -134,7 +136,7 @@ class Display:
         self._say(
             f"  validation · accuracy {_number(event['accuracy'], '.2%')} · "
             f"top-5 error {_number(event['error_top5'], '.2%')} · "
-            f"loss {_number(event['loss'], '.4f')}"
+            f"loss {_number(event['loss'], '.4f')}" + _apart(event.get("consensus_distance"))
         )
 
     def _on_end(self, event: dict[str, Any]) -> None:
@@ -153,8 +155,19 @@ class Display:
             f"{summary.images_per_second:,.0f} images/s, {summary.wire_bytes / 1e6:,.1f} MB on the "
             f"wire" + ("" if accuracy is None else f", validation accuracy {accuracy:.2%}")
         )
+        if summary.exchanges:
+            shares = ", ".join(f"{steps:,}" for steps in summary.worker_steps)
+            self._say(f"{summary.exchanges:,} exchanges; steps by worker: {shares}")
+        for name, note in summary.notes.items():
+            self._say(
+                f"{name.replace('_', ' ')}: mean {note['mean']:.3g}, largest {note['max']:.3g}"
+            )
         self._say(f"weights_sha256 {summary.weights_sha256}")
 
 
 def _number(value: float | None, form: str) -> str:
     return "-" if value is None else format(value, form)
+
+
+def _apart(distance: float | None) -> str:
+    return "" if distance is None else f" · consensus distance {distance:.2g}"

@@ -7,12 +7,36 @@ the last cut to `phase`. So the phases of a step add up to the step, whatever ha
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 PHASES = ("calc", "comm", "sync", "wait")
 """compute; moving bytes; waiting for other workers; waiting for data."""
+
+
+@dataclass
+class Note:
+    """Readings of one measure, summed up."""
+
+    readings: int = 0
+    total: float = 0.0
+    largest: float = -math.inf
+    last: float = math.nan
+
+    def add(self, value: float) -> None:
+        """One more reading."""
+        self.readings += 1
+        self.total += value
+        self.largest = max(self.largest, value)
+        self.last = value
+
+    @property
+    def mean(self) -> float:
+        """Of all readings."""
+        return self.total / self.readings if self.readings else math.nan
 
 
 class Recorder:
@@ -29,6 +53,9 @@ class Recorder:
         self.steps = 0
         self.samples = 0
         self.wire_bytes = 0
+        self.exchanges = 0
+        self.notes: dict[str, Note] = {}
+        """Other measures of a rule (staleness, consensus_distance, ...), by name."""
         self._train_sums: dict[str, float] = {}
         self._validation_sums: dict[str, float] = {}
 
@@ -45,6 +72,10 @@ class Recorder:
     def sent(self, wire_bytes: int) -> None:
         """Count bytes that this worker put on the wire."""
         self.wire_bytes += wire_bytes
+
+    def note(self, name: str, value: float) -> None:
+        """Add one reading of a rule's own measure."""
+        self.notes.setdefault(name, Note()).add(value)
 
     def train_error(self, count: int, cost: float, error: float, samples: int = 1) -> None:
         """Note a training batch: mean loss and mean error of its `samples` (step `count`)."""
@@ -73,6 +104,8 @@ class Recorder:
             "steps": self.steps,
             "samples": self.samples,
             "wire_bytes": self.wire_bytes,
+            "exchanges": self.exchanges,
+            "notes": {name: asdict(note) for name, note in self.notes.items()},
             "train_sums": dict(self._train_sums),
         }
 
@@ -89,6 +122,7 @@ class Recorder:
             return
         self.samples = sum(int(s["samples"]) for s in states)
         self.wire_bytes = sum(int(s["wire_bytes"]) for s in states)
+        self.exchanges = sum(int(s["exchanges"]) for s in states)
         for state in states:
             for name, value in state["train_sums"].items():
                 self._train_sums[name] = self._train_sums.get(name, 0.0) + value
@@ -99,6 +133,8 @@ class Recorder:
         self.steps = int(state["steps"])
         self.samples = int(state["samples"])
         self.wire_bytes = int(state["wire_bytes"])
+        self.exchanges = int(state["exchanges"])
+        self.notes = {name: Note(**note) for name, note in state["notes"].items()}
         self._train_sums = dict(state["train_sums"])
 
 

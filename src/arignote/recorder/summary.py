@@ -39,6 +39,12 @@ class Summary(BaseModel):
     """Seconds in each phase, the mean over the workers."""
     wire_bytes: int
     """Bytes that all workers put on the wire for averaging."""
+    exchanges: int = 0
+    """Rounds, summed over the workers; of rules that count them."""
+    worker_steps: list[int] = []
+    """Steps that each worker made itself."""
+    notes: dict[str, dict[str, float]] = {}
+    """A rule's own measures (staleness, consensus_distance, ...): mean and max of all readings."""
     metrics: dict[str, float]
     """Of the last validation: loss, accuracy, error (top-1), error_top5."""
     weights_sha256: str

@@ -11,7 +11,8 @@ from typing import Any
 
 import torch
 
-from arignote.comm.base import World
+from arignote.comm.base import Meeting, World
+from arignote.comm.crew import Crew
 from arignote.config.rule_options import RuleOptions
 from arignote.errors import NotANumberError, UserError
 from arignote.exchange.exchange import Exchange, share_of
@@ -29,20 +30,22 @@ class Bring:
     """Its mean loss, checked for NaN; None: unknown."""
     stop: bool = False
     """It was told to stop (a signal)."""
+    epochs_done: float = math.nan
+    """How far the run was when the batch was taken, all workers together; NaN: unknown."""
 
 
 @dataclass(frozen=True)
 class StepResult:
-    """What a step tells the loop; the same on every worker of a synchronous rule."""
+    """What a step tells the loop; the same on every worker where all exchanged in this step."""
 
     samples: float
-    """Samples of all workers in this step."""
+    """Samples of the workers that exchanged in this step; else this worker's."""
     weight: float | None
     """This worker's samples / the mean over the workers; None where all brought the same."""
     loss: float
     """Mean loss over them; NaN where no worker knows its own."""
     stop: bool
-    """Some worker was told to stop: all do, after this step."""
+    """Some worker was told to stop: all do, after this step (never, of asynchronous rules)."""
 
 
 class Rule(ABC):
@@ -53,12 +56,15 @@ class Rule(ABC):
         world, exchange: with whom, and how.
         recorder: where seconds and bytes are booked.
         stop_on_nan: a loss that is no number is an error that names the worker.
+        crew: the workers with their servers; None: there are none.
     """
 
     optimizer_is_local: bool
     """Whether optimizer states differ between workers (then each is saved)."""
     weights_are_local: bool = False
     """Whether weights differ between workers (then each worker's own are saved too)."""
+    one_validates: bool = False
+    """Whether one worker validates while the others go on (it holds all of the consensus)."""
 
     def __init__(
         self,
@@ -68,12 +74,16 @@ class Rule(ABC):
         recorder: Recorder,
         *,
         stop_on_nan: bool = True,
+        crew: Crew | None = None,
     ) -> None:
         self.options = options
         self.world = world
         self.exchange = exchange
         self.recorder = recorder
         self.stop_on_nan = stop_on_nan
+        self.crew = crew or Crew(world, world, 0)
+        self.remarks: list[str] = []
+        """What `start` found that a user should know, one line each."""
         self.steps = 0
 
     def start(self, replica: Replica) -> None:
@@ -94,6 +104,14 @@ class Rule(ABC):
         replica.publish_parameters()
         shards = self.would_shard(replica)
         self.exchange.prepare(self.exchanged(replica), replica.shapes, shards=shards)
+
+    def adopt(self, replica: Replica) -> None:
+        """Begin from the weights that the replica holds now, the same on all workers; collective.
+
+        After `start`, and where weights were loaded that another rule, or another number of
+        workers, has left.
+        """
+        return
 
     def would_shard(self, replica: Replica) -> bool:
         """Whether this rule shares out the update where the route can."""
@@ -117,8 +135,56 @@ class Rule(ABC):
 
     @contextmanager
     def consensus(self, replica: Replica) -> Iterator[None]:
-        """Inside, the replica holds the weights to validate and save; after, its own again."""
-        yield
+        """Inside, the replica holds the weights to validate and save; after, its own again.
+
+        To enter is collective. Here, weights (where they are each worker's own) and buffers are
+        the means over the workers. They are put back because a run that saves more often must
+        not train differently.
+        """
+        weights = replica.parameters if self.weights_are_local else ()
+        with self._mean_inside(replica, weights):
+            yield
+
+    @contextmanager
+    def _mean_inside(
+        self, replica: Replica, weights: Sequence[torch.Tensor], share: float | None = None
+    ) -> Iterator[None]:
+        """Inside, `weights` and the buffers are means over the workers.
+
+        Args:
+            share: this worker's part in the mean of the weights, relative to 1; None: all alike.
+        """
+        if self.world.size == 1 or not (weights or replica.buffers):
+            yield
+            return
+        what = "the averaging of what is validated and saved"
+        vectors = [*weights, *replica.buffers]
+        own = [vector.clone() for vector in vectors]
+        self.world.meet([], what)
+        exchange = self.exchange.lossless()
+        for vector in weights:
+            exchange.mean_(vector, weight=share, what=what)
+        for vector in replica.buffers:
+            exchange.mean_(vector, what=what)
+        if weights:
+            self._note_distance(weights, own[: len(weights)], what)
+        replica.publish_parameters()
+        try:
+            yield
+        finally:
+            for vector, kept in zip(vectors, own, strict=True):
+                vector.copy_(kept)
+            replica.publish_parameters()
+
+    def _note_distance(
+        self, means: Sequence[torch.Tensor], own: Sequence[torch.Tensor], what: str
+    ) -> None:
+        """Record the consensus distance: root mean square of |x_i - mean|, over |mean|."""
+        apart = sum(float((x - m).square().sum()) for x, m in zip(own, means, strict=True))
+        length = sum(float(m.square().sum()) for m in means)
+        (total,) = self.world.meet([apart / self.world.size], what)
+        if length > 0:
+            self.recorder.note("consensus_distance", math.sqrt(total / length))
 
     def finish(self, replica: Replica) -> None:
         """The loop is over: drain what is in flight, and tell those who are still in theirs."""
@@ -152,12 +218,22 @@ class Rule(ABC):
 
         One small sum carries all signals, so that they reach every worker at the same step.
         """
-        what = f"step {self.steps + 1}"
+        meeting = self._open_roll(bring, leaving=leaving)
+        return self._close_roll(meeting, bring, f"step {self.steps + 1}")
+
+    def _open_roll(self, bring: Bring, *, leaving: bool = False) -> Meeting:
+        """Say what this worker brings; all rolls are alike, so one that leaves meets any."""
         bad = bring.loss is not None and not math.isfinite(bring.loss)
         known = 0.0 if bring.loss is None else bring.samples
         loss = bring.loss * bring.samples if bring.loss is not None and bring.samples else 0.0
-        samples, squares, known, loss, stop, nan, left = self.world.meet(
-            [bring.samples, bring.samples**2, known, loss, bring.stop, bad, leaving], what
+        return self.world.open_meeting(
+            [bring.samples, bring.samples**2, known, loss, bring.stop, bad, leaving]
+        )
+
+    def _close_roll(self, meeting: Meeting, bring: Bring, what: str) -> StepResult:
+        """Hear what all have brought."""
+        samples, squares, known, loss, stop, nan, left = self.world.close_meeting(
+            meeting, what
         ).tolist()
         if 0 < left < self.world.size:
             raise UserError(
@@ -165,13 +241,20 @@ class Rule(ABC):
                 f"{what}: give every worker the same number of batches (replica.batches(...) does)"
             )
         if nan and self.stop_on_nan:
+            bad = bring.loss is not None and not math.isfinite(bring.loss)
             flags = self.world.gather(bad, what)
-            names = ", ".join(f"worker {rank}" for rank, flag in enumerate(flags) if flag)
-            raise NotANumberError(
-                f"the loss of {names} is not a number at {what}: nothing of this step was kept; "
-                "lower the learning rate, clip the gradient (train.clip_norm), or go on with "
-                "--set train.on_nan=continue"
-            )
+            bad_peers = [p for p, flag in zip(self.world.peers, flags, strict=True) if flag]
+            names = ", ".join(f"worker {peer.rank}" for peer in bad_peers)
+            raise not_a_number(names, what)
         mean_loss = loss / known if known else math.nan
         weight = share_of(bring.samples, samples, squares, self.world.size)
         return StepResult(samples=samples, weight=weight, loss=mean_loss, stop=stop > 0)
+
+
+def not_a_number(names: str, what: str) -> NotANumberError:
+    """The error that ends a run whose loss has become NaN or infinite."""
+    return NotANumberError(
+        f"the loss of {names} is not a number at {what}: nothing of this step was kept; "
+        "lower the learning rate, clip the gradient (train.clip_norm), or go on with "
+        "--set train.on_nan=continue"
+    )

@@ -22,8 +22,6 @@ what is validated and saved.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -179,26 +177,6 @@ class BSP(Rule):
         super().load_state_dict(state)
         if self._overlap is not None:
             self._overlap.what = self._what()
-
-    @contextmanager
-    def consensus(self, replica: Replica) -> Iterator[None]:
-        """Inside, the buffers are the mean over the workers; after, each worker's own again.
-
-        They are put back because a run that saves more often must not train differently.
-        """
-        if self.world.size == 1 or not replica.buffers:
-            yield
-            return
-        own = [vector.clone() for vector in replica.buffers]
-        self.world.meet([], "the averaging of the batch-norm statistics")
-        exchange = self.exchange.lossless()
-        for vector in replica.buffers:
-            exchange.mean_(vector, what="the averaging of the batch-norm statistics")
-        try:
-            yield
-        finally:
-            for vector, kept in zip(replica.buffers, own, strict=True):
-                vector.copy_(kept)
 
 
 def _wanted(option: str, value: str, by_itself: bool, reason_not: str) -> bool:

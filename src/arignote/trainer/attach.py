@@ -16,7 +16,6 @@ from __future__ import annotations
 import atexit
 import os
 import sys
-from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any
@@ -25,50 +24,21 @@ import torch
 from torch import nn
 
 from arignote import control, failure
-from arignote.comm.base import World
-from arignote.comm.open import open_world
+from arignote.comm.counter import Counter, open_counter
+from arignote.comm.crew import Crew
+from arignote.comm.open import open_crew
+from arignote.config.exchange_options import check_fits_rule, parse_exchange
 from arignote.config.rule_options import parse_rule
-from arignote.data.sharding import epoch_order, never_empty_batches
 from arignote.errors import ArignoteError, UserError
 from arignote.exchange.open import open_exchange
 from arignote.frameworks.torch_replica import TorchReplica
+from arignote.log import logger
 from arignote.orphan import die_with_parent
 from arignote.recorder.phases import Recorder
 from arignote.registry import RULES
 from arignote.rules.base import Bring, Rule
-
-
-class Batches:
-    """This worker's batches of sample indices: a `batch_sampler` for torch's DataLoader.
-
-    Every iteration is an epoch of its own order. All workers have the same number of batches
-    and none is empty; together they hold each sample exactly once.
-    """
-
-    def __init__(self, samples: int, batch_size: int, *, seed: int, world: World) -> None:
-        if samples < world.size:
-            raise UserError(
-                f"{world.size} workers but only {samples} samples: use at most {samples} workers"
-            )
-        if batch_size < 1:
-            raise UserError(f"got batch_size {batch_size}, expected at least 1")
-        self._samples, self._batch_size = samples, batch_size
-        self._seed, self._world = seed, world
-        self.epoch = 0
-
-    def _lists(self, epoch: int) -> list[list[int]]:
-        order = epoch_order(self._samples, seed=self._seed, epoch=epoch)
-        own = never_empty_batches(
-            order, batch_size=self._batch_size, rank=self._world.rank, workers=self._world.size
-        )
-        return [batch.tolist() for batch in own]
-
-    def __len__(self) -> int:
-        return len(self._lists(self.epoch))
-
-    def __iter__(self) -> Iterator[list[int]]:
-        yield from self._lists(self.epoch)
-        self.epoch += 1
+from arignote.rules.visitor import serve
+from arignote.trainer.batches import Batches
 
 
 class Attached:
@@ -85,7 +55,15 @@ class Attached:
         timeout_seconds: float,
     ) -> None:
         name, options = parse_rule(rule)
-        self._world = open_world(timeout_seconds)
+        crew = open_crew(timeout_seconds)
+        self._crew, self._world = crew, crew.workers
+        if crew.whole.size > 1:
+            sys.excepthook = self._fail
+        _check_servers(crew, name, centre=options.has_centre)
+        if crew.is_server:
+            serve(crew)
+            crew.whole.close()
+            sys.exit(0)
         self.recorder = Recorder()
         """Seconds by phase, steps and bytes of this worker."""
         device = next((p.device for p in module.parameters()), torch.device("cpu"))
@@ -93,12 +71,16 @@ class Attached:
         self._replica = TorchReplica(
             module, optimizer, allocate=way.route.allocate, clip_norm=clip_norm
         )
-        self._rule: Rule = RULES.load(name)(options, self._world, way, self.recorder)
+        check_fits_rule(parse_exchange(exchange), name, options.carries)
+        self._rule: Rule = RULES.load(name)(options, self._world, way, self.recorder, crew=crew)
+        self._asynchronous = options.asynchronous
+        self._counters: list[Counter] = []
         self._closed = False
-        if self._world.size > 1:
-            sys.excepthook = self._fail
+        if crew.whole.size > 1:
             atexit.register(self.close)
         self._rule.start(self._replica)
+        for remark in self._rule.remarks if self.rank == 0 else ():
+            logger.warning(remark)
         self.recorder.start()
 
     @property
@@ -148,8 +130,14 @@ class Attached:
         self.recorder.steps += 1
 
     def batches(self, samples: int, batch_size: int, *, seed: int = 0) -> Batches:
-        """This worker's share of a data set of `samples`, `batch_size` a worker a step."""
-        return Batches(samples, batch_size, seed=seed, world=self._world)
+        """This worker's share of a data set of `samples`, `batch_size` a worker a step.
+
+        Collective with an asynchronous rule; to be made once, before the first epoch.
+        """
+        counter = open_counter(self._world) if self._asynchronous else None
+        if counter is not None:
+            self._counters.append(counter)
+        return Batches(samples, batch_size, seed=seed, world=self._world, counter=counter)
 
     def mean(self, value: float, samples: float = 1) -> float:
         """The mean of `value` over the workers, weighted by `samples`; collective."""
@@ -176,15 +164,27 @@ class Attached:
         self._closed = True
         try:
             self._rule.finish(self._replica)
-            self._world.close()
+            for counter in self._counters:
+                counter.close()
+            self._crew.whole.close()
         except ArignoteError as error:
-            failure.leave(error, self.rank)
+            failure.leave(error, self._crew.whole.rank)
 
     def _fail(
         self, kind: type[BaseException], error: BaseException, trace: TracebackType | None
     ) -> None:
         """An uncaught exception on one worker must not leave the others waiting for it."""
-        failure.leave(error.with_traceback(trace), self.rank)
+        failure.leave(error.with_traceback(trace), self._crew.whole.rank)
+
+
+def _check_servers(crew: Crew, rule: str, *, centre: bool) -> None:
+    """Servers wait for a rule that has a centre; without one they would wait for ever."""
+    if crew.servers and not centre:
+        count = "1 server" if crew.servers == 1 else f"{crew.servers} servers"
+        raise UserError(
+            f"{count}, but {rule} has no centre: use --servers 0, or attach with "
+            "rule='easgd' or 'asgd'"
+        )
 
 
 def attach(

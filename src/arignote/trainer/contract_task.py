@@ -14,7 +14,7 @@ from arignote.exchange.base import Route
 from arignote.frameworks.array_replica import ArrayReplica
 from arignote.models.base import Trainable
 from arignote.recorder.phases import Recorder
-from arignote.rules.base import Bring, StepResult
+from arignote.rules.base import Bring
 from arignote.trainer.seeds import seed_worker
 from arignote.trainer.task import Task
 
@@ -58,7 +58,9 @@ class ContractTask(Task):
         self.n_epochs = model.n_epochs
         if hasattr(model, "compile_iter_fns"):
             model.compile_iter_fns()
-        self.replica: ArrayReplica = ArrayReplica(model.params, allocate=route.allocate)
+        self.replica: ArrayReplica = ArrayReplica(
+            model.params, allocate=route.allocate, owner=model
+        )
         seed_worker(settings.run.seed, world.rank)
         self._world = world
         self.train_size = int(model.data.n_batch_train) * world.size
@@ -79,16 +81,19 @@ class ContractTask(Task):
         self._reset("train")
         return int(self.model.data.n_batch_train) - consumed // self._world.size
 
-    def train(self, epoch: int, consumed: int, recorder: Recorder) -> Bring:
-        """One `train_iter`, of which what the model did not book itself is calc."""
+    def train(self, epoch: int, consumed: int, part: int, recorder: Recorder) -> Bring:
+        """One `train_iter`, of which what the model did not book itself is calc.
+
+        Whatever the part: the model shares out its data itself.
+        """
         self.model.train_iter(consumed // self._world.size, recorder)
         return Bring(samples=float(getattr(self.model, "samples", 1)))
 
-    def consumed(self, result: StepResult) -> int:
-        """A step of each worker."""
-        return self._world.size
+    def after(self, consumed: int, steps: int) -> int:
+        """In steps of all workers."""
+        return consumed + steps * self._world.size
 
-    def validate(self, recorder: Recorder, stopping: Callable[[], bool]) -> None:
+    def validate(self, recorder: Recorder, stopping: Callable[[], bool], *, alone: bool) -> None:
         """All of this worker's `val_iter`s; one may return 'stop' to end early."""
         self._reset("val")
         for count in range(int(self.model.data.n_batch_val)):

@@ -9,6 +9,7 @@ import json
 import math
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -49,8 +50,7 @@ class Journal:
         self._learning_rate = learning_rate
         self._facts = facts
         self._last_time = time.monotonic()
-        self._last_samples = 0.0
-        self._samples = 0.0
+        self._last_consumed: float | None = None
         self._epoch_seconds = dict(recorder.seconds)
 
     def event(self, event: str, **values: Any) -> None:
@@ -70,26 +70,36 @@ class Journal:
         self._epoch_seconds = dict(self.recorder.seconds)
         self.event("begin", **position, epochs=epochs, workers=self.world.size, **self._facts())
 
-    def step(self, epochs_done: float, result: StepResult) -> None:
-        """Note a step; a record is written every so many seconds."""
-        self._samples += result.samples
+    def step(self, step: int, consumed: float, epochs_done: float, result: StepResult) -> None:
+        """Note a step; a record is written every so many seconds.
+
+        Args:
+            step: of all workers together.
+            consumed: samples of all workers since the start of the run.
+        """
         now = time.monotonic()
+        if self._last_consumed is None:
+            self._last_consumed = consumed
         if self._log is None or now - self._last_time < self._every_seconds:
             return
-        rate = (self._samples - self._last_samples) / (now - self._last_time)
-        self._last_time, self._last_samples = now, self._samples
+        rate = (consumed - self._last_consumed) / (now - self._last_time)
+        self._last_time, self._last_consumed = now, consumed
+        notes = {name: note.last for name, note in self.recorder.notes.items()}
         self.event(
             "step",
-            step=self.recorder.steps,
+            step=step,
             epoch=epochs_done,
             loss=result.loss,
             learning_rate=self._learning_rate(),
             images_per_second=rate,
             seconds=dict(self.recorder.seconds),
             wire_bytes=self.recorder.wire_bytes,
+            own_steps=self.recorder.steps,
+            exchanges=self.recorder.exchanges,
+            **notes,
         )
 
-    def epoch(self, epoch: int) -> None:
+    def epoch(self, epoch: int, step: int) -> None:
         """Write what the finished epoch came to, over all workers; collective."""
         sums = self._over_workers(self.recorder.take_train_sums())
         own = {p: self.recorder.seconds[p] - self._epoch_seconds[p] for p in PHASES}
@@ -99,7 +109,7 @@ class Journal:
         self.event(
             "epoch",
             epoch=epoch,
-            step=self.recorder.steps,
+            step=step,
             loss=_mean(sums, "loss"),
             error=_mean(sums, "error"),
             images_per_second=sums["samples"] / spent if spent else 0.0,
@@ -107,16 +117,18 @@ class Journal:
             learning_rate=self._learning_rate(),
         )
 
-    def validation(self, seconds: float) -> dict[str, float]:
-        """The means over the whole validation set; collective."""
-        sums = self._over_workers(self.recorder.take_validation_sums())
+    def validation(self, seconds: float, step: int, *, alone: bool = False) -> dict[str, float]:
+        """The means over the whole validation set; collective, or worker 0's `alone`."""
+        own = self.recorder.take_validation_sums()
+        sums = own if alone else self._over_workers(own)
         means = {name: _mean(sums, name) for name in ("loss", "error", "error_top5")}
         means["accuracy"] = 1 - means["error"]
         self.event(
             "validation",
-            step=self.recorder.steps,
+            step=step,
             seconds=seconds,
             samples=round(sums["samples"]),
+            **self._last("consensus_distance"),
             **means,
         )
         return means
@@ -137,7 +149,12 @@ class Journal:
                 **recorder.seconds,
                 "samples": float(recorder.samples),
                 "wire_bytes": float(recorder.wire_bytes),
+                "exchanges": float(recorder.exchanges),
             }
+        )
+        everybodys = self.world.gather(
+            {"steps": recorder.steps, "notes": {k: asdict(n) for k, n in recorder.notes.items()}},
+            "the summing up of the records",
         )
         seconds = {phase: totals[phase] / self.world.size for phase in PHASES}
         spent = sum(seconds.values())
@@ -152,6 +169,9 @@ class Journal:
             seconds=seconds,
             images_per_second=totals["samples"] / spent if spent else 0.0,
             wire_bytes=round(totals["wire_bytes"]),
+            exchanges=round(totals["exchanges"]),
+            worker_steps=[theirs["steps"] for theirs in everybodys],
+            notes=_merged([theirs["notes"] for theirs in everybodys]),
             metrics={k: v for k, v in validation.items() if math.isfinite(v)},
             weights_sha256=weights_sha256,
             **self._facts(),
@@ -171,9 +191,26 @@ class Journal:
             self._log.close()
             self._log = None
 
+    def _last(self, name: str) -> dict[str, float]:
+        """The last reading of a rule's measure, where it has one."""
+        note = self.recorder.notes.get(name)
+        return {} if note is None else {name: note.last}
+
     def _over_workers(self, sums: dict[str, float]) -> dict[str, float]:
         total = self.world.meet(list(sums.values()), "the summing up of the records")
         return dict(zip(sums, total.tolist(), strict=True))
+
+
+def _merged(everybodys: list[dict[str, dict[str, float]]]) -> dict[str, dict[str, float]]:
+    """Mean and maximum of each measure over the readings of all workers."""
+    merged = {}
+    for name in sorted({name for notes in everybodys for name in notes}):
+        notes = [notes[name] for notes in everybodys if name in notes]
+        merged[name] = {
+            "mean": sum(n["total"] for n in notes) / sum(n["readings"] for n in notes),
+            "max": max(n["largest"] for n in notes),
+        }
+    return merged
 
 
 def _mean(sums: dict[str, float], name: str) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from dataclasses import asdict
 
@@ -15,6 +16,7 @@ from arignote.trainer.position import Position
 from arignote.trainer.saving import Saver
 from arignote.trainer.stopping import StopFlag
 from arignote.trainer.task import Task
+from arignote.trainer.turns import Turns
 
 
 class Trainer:
@@ -30,6 +32,7 @@ class Trainer:
         journal: Journal,
         saver: Saver,
         stop: StopFlag,
+        turns: Turns,
     ) -> None:
         self.settings = settings
         self.task = task
@@ -39,6 +42,7 @@ class Trainer:
         self.journal = journal
         self.saver = saver
         self.stop = stop
+        self.turns = turns
         self.position = Position()
 
     def run(self) -> None:
@@ -52,6 +56,8 @@ class Trainer:
         self.rule.start(self.task.replica)
         if self.rule.exchange.report:
             self.journal.event("exchange", **self.rule.exchange.report)
+        for remark in self.rule.remarks:
+            self.journal.warn(remark)
         self.position = self.saver.resume() or self.position
         self.journal.begin(asdict(self.position), self.task.n_epochs)
         if self._done() and not self.position.validation:
@@ -61,8 +67,11 @@ class Trainer:
         while not stopped and not self._done():
             stopped = self._epoch()
         self._save()
+        with self.rule.consensus(self.task.replica):
+            digest = weights_sha256(self.task.replica.named_tensors())
+        self.turns.close()
         self.rule.finish(self.task.replica)
-        self._finish(stopped and not self._done())
+        self._finish(digest, stopped=stopped and not self._done())
 
     def _done(self) -> bool:
         limit = self.settings.train.steps
@@ -73,31 +82,41 @@ class Trainer:
     def _epoch(self) -> bool:
         """Train to the end of the epoch under way; whether a worker was told to stop."""
         position, stopped = self.position, False
-        for _ in range(self.task.start_epoch(position.epoch, position.consumed)):
-            stopped = self._step()
-            if stopped or self._done():
-                break
+        left = self.task.start_epoch(position.epoch, position.consumed)
+        while left and not stopped and not self._done():
+            made, stopped = self.turns.run(min(left, self._steps_together()), self._make)
+            left -= made
+            position.consumed = self.task.after(position.consumed, made)
+            position.steps += made
+            every = self.settings.checkpoint.every_steps
+            if every and made and position.steps % every == 0:
+                self._save()
         if position.consumed >= self.task.train_size:
             return self._end_epoch() or stopped
         if self._done():
             self._validate()
         return stopped
 
-    def _step(self) -> bool:
-        """One step of the rule; whether a worker was told to stop."""
-        position, recorder = self.position, self.recorder
+    def _steps_together(self) -> int:
+        """Steps until all workers must be at the same point: to save, or because it is the end."""
+        done, every = self.position.steps, self.settings.checkpoint.every_steps
+        limit = self.settings.train.steps
+        points = [every - done % every] if every else []
+        points += [limit - done] if limit else []
+        return min(points, default=sys.maxsize)
+
+    def _make(self, step: int, part: int) -> bool:
+        """One part of a step, `step` steps from here; whether a worker was told to stop."""
+        position, recorder, task = self.position, self.recorder, self.task
         recorder.start()
-        bring = self.task.train(position.epoch, position.consumed, recorder)
-        result = self.rule.step(self.task.replica, self.stop.add_to(bring))
+        before = task.after(position.consumed, step)
+        bring = task.train(position.epoch, before, part, recorder)
+        result = self.rule.step(task.replica, self.stop.add_to(bring))
         recorder.steps += 1
         recorder.samples += round(bring.samples)
-        position.consumed += self.task.consumed(result)
-        position.steps += 1
-        self.journal.step(position.epoch + position.consumed / self.task.train_size, result)
-        every = self.settings.checkpoint.every_steps
-        if every and position.steps % every == 0:
-            self._save()
-        return result.stop
+        consumed = position.epoch * task.train_size + task.after(before, 1)
+        self.journal.step(position.steps + step + 1, consumed, consumed / task.train_size, result)
+        return result.stop or (self.stop.is_set and self.rule.options.asynchronous)
 
     def _end_epoch(self) -> bool:
         """Validate and save where they are due; whether a worker was told to stop meanwhile.
@@ -108,33 +127,52 @@ class Trainer:
         last = epoch >= self.task.n_epochs or self._done()
         every = self.settings.train.validate_every_epochs
         seconds = None
-        if every and (last or epoch % every == 0):
+        due = every and (last or epoch % every == 0)
+        alone = self.rule.one_validates and not last
+        if due and not alone:
             seconds = self._run_validation()
             if seconds is None:
                 return True
         position.epoch, position.consumed = epoch, 0
-        self.journal.epoch(epoch)
+        self.journal.epoch(epoch, position.steps)
         if seconds is not None:
-            position.validation = self.journal.validation(seconds)
+            position.validation = self.journal.validation(seconds, position.steps)
         saves = self.settings.checkpoint.every_epochs
-        if last or (saves and epoch % saves == 0):
+        saving = last or (saves and epoch % saves == 0)
+        if saving:
             self._save()
-            if seconds is not None:
-                self.saver.note_best(position.steps, position.validation)
+        if due and alone:
+            seconds = self._validate_alone()
+        if saving and seconds is not None:
+            self.saver.note_best(position.steps, position.validation)
         return False
+
+    def _validate_alone(self) -> float | None:
+        """Worker 0 validates while the others go on; it takes fewer batches meanwhile."""
+        begun = time.perf_counter()
+        with self.rule.consensus(self.task.replica):
+            if self.world.rank:
+                return None
+            self.task.validate(self.recorder, lambda: self.stop.is_set, alone=True)
+        if self.stop.is_set:
+            self.recorder.take_validation_sums()
+            return None
+        seconds = time.perf_counter() - begun
+        self.position.validation = self.journal.validation(seconds, self.position.steps, alone=True)
+        return seconds
 
     def _validate(self) -> None:
         """Validate between epochs, because the run ends here."""
         if self.settings.train.validate_every_epochs:
             seconds = self._run_validation()
             if seconds is not None:
-                self.position.validation = self.journal.validation(seconds)
+                self.position.validation = self.journal.validation(seconds, self.position.steps)
 
     def _run_validation(self) -> float | None:
         """The seconds that it took; None if a worker was told to stop, and all broke it off."""
         begun = time.perf_counter()
         with self.rule.consensus(self.task.replica):
-            self.task.validate(self.recorder, lambda: self.stop.is_set)
+            self.task.validate(self.recorder, lambda: self.stop.is_set, alone=False)
         (stopping,) = self.world.meet([self.stop.is_set], "the end of validation")
         if stopping:
             self.recorder.take_validation_sums()
@@ -145,9 +183,7 @@ class Trainer:
         if self.saver.saved_at != self.position.steps:
             self.saver.save(self.position)
 
-    def _finish(self, stopped: bool) -> None:
-        with self.rule.consensus(self.task.replica):
-            digest = weights_sha256(self.task.replica.named_tensors())
+    def _finish(self, digest: str, *, stopped: bool) -> None:
         self.journal.finish(
             status="stopped" if stopped else "finished",
             steps=self.position.steps,

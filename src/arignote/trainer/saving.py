@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from arignote.checkpoint.store import COMMON, WEIGHTS, CheckpointStore, worker_file
+from arignote.config.rule_options import parse_rule
 from arignote.config.settings import Settings
 from arignote.errors import CheckpointError
 from arignote.recorder.phases import Recorder
@@ -58,11 +59,13 @@ class Saver:
             "workers": self.store.world.size,
             "settings": self.settings.model_dump(),
         }
+        # First, because it may bring in what is on its way, which the recorder counts.
+        kept = rule.state_dict()
         own: dict[str, Any] = {
             "random": random_state(),
             "recorder": self.recorder.state_dict(),
             "buffers": [*replica.buffers, *replica.counters],
-            "rule": rule.state_dict(),
+            "rule": kept,
         }
         if rule.weights_are_local:
             own["parameters"] = list(replica.parameters)
@@ -146,7 +149,9 @@ class Saver:
         own = self.store.load(name, worker_file(world.rank % before))
         local = "optimizer" in own
         replica.load_optimizer_state(own["optimizer"] if local else common["optimizer"])
-        if same:
+        ruled = parse_rule(common["settings"]["run"]["rule"])[0]
+        same_rule = ruled == parse_rule(self.settings.run.rule)[0]
+        if same and same_rule:
             self.rule.load_state_dict(own["rule"])
             for vector, saved in zip(replica.parameters, own.get("parameters", ()), strict=False):
                 vector.copy_(saved)
@@ -159,7 +164,11 @@ class Saver:
             self.recorder.load_state_dict(own["recorder"])
         else:
             everybodys = [self.store.load(name, worker_file(rank)) for rank in range(before)]
-            self.rule.merge_state_dicts([theirs["rule"] for theirs in everybodys])
+            self.rule.adopt(replica)
+            if same_rule:
+                self.rule.merge_state_dicts([theirs["rule"] for theirs in everybodys])
+            else:
+                self.rule.steps = int(own["rule"]["steps"])
             self.recorder.merge([theirs["recorder"] for theirs in everybodys], world.rank)
             seed_worker(self.settings.run.seed + int(common["position"]["steps"]), world.rank)
         changes = self._changes(common, local_optimizer=local)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from arignote.frameworks.base import Replica
 from arignote.recorder.phases import Recorder
-from arignote.rules.base import Bring, StepResult
+from arignote.rules.base import Bring
 
 
 class Task(ABC):
@@ -31,18 +31,26 @@ class Task(ABC):
         """Begin `epoch` after `consumed` of its samples; the number of steps that remain."""
 
     @abstractmethod
-    def train(self, epoch: int, consumed: int, recorder: Recorder) -> Bring:
-        """Fetch this worker's next batch, run forward and backward; book wait and calc."""
+    def train(self, epoch: int, consumed: int, part: int, recorder: Recorder) -> Bring:
+        """Fetch a batch, run forward and backward; book wait and calc.
+
+        Args:
+            consumed: how far the epoch is before the step that the batch belongs to.
+            part: which of its parts this worker makes, 0 <= part < workers.
+        """
 
     @abstractmethod
-    def consumed(self, result: StepResult) -> int:
-        """How far a step has brought the epoch, in the units of `train_size`."""
+    def after(self, consumed: int, steps: int) -> int:
+        """How far the epoch is `steps` steps after `consumed`, in the units of `train_size`."""
 
     @abstractmethod
-    def validate(self, recorder: Recorder, stopping: Callable[[], bool]) -> None:
+    def validate(self, recorder: Recorder, stopping: Callable[[], bool], *, alone: bool) -> None:
         """Run this worker's part of the validation set; the sums go to `recorder`.
 
         Ends early, its sums being worth nothing, once `stopping()` is true.
+
+        Args:
+            alone: the whole of it instead, because no other worker takes part.
         """
 
     @abstractmethod

@@ -15,13 +15,22 @@ from torch import nn
 from arignote.comm.base import World
 from arignote.config.settings import Settings
 from arignote.data.base import Batch
-from arignote.data.sharding import epoch_order, steps_left, worker_batch, worker_slice
+from arignote.data.sharding import (
+    Indices,
+    epoch_order,
+    global_batch,
+    shared_slice,
+    steps_left,
+    worker_batch,
+    worker_slice,
+)
 from arignote.errors import UserError
 from arignote.exchange.base import Route
 from arignote.frameworks.torch_replica import TorchReplica
 from arignote.models.base import Model
 from arignote.recorder.phases import Recorder
-from arignote.rules.base import Bring, StepResult
+from arignote.rules.base import Bring
+from arignote.trainer.balance import Balance
 from arignote.trainer.batch_norm import synchronise_batch_norm
 from arignote.trainer.schedule import learning_rate_factor
 from arignote.trainer.seeds import seed_build, seed_worker
@@ -75,6 +84,7 @@ class TorchTask(Task):
             module.compile()
         seed_worker(settings.run.seed, world.rank)
         self._order = np.empty(0, dtype=np.int64)
+        self._balance = Balance(world) if settings.train.balance else None
 
     def _build(self) -> nn.Module:
         seed_build(self.settings.run.seed)
@@ -107,7 +117,7 @@ class TorchTask(Task):
     @property
     def learning_rate(self) -> float:
         """Of the first parameter group."""
-        return float(self.replica.optimizer.param_groups[0]["lr"])
+        return self.replica.learning_rate
 
     def start_epoch(self, epoch: int, consumed: int) -> int:
         """Draw the order of the epoch; see `Task.start_epoch`."""
@@ -119,28 +129,38 @@ class TorchTask(Task):
             workers=self.world.size,
         )
 
-    def train(self, epoch: int, consumed: int, recorder: Recorder) -> Bring:
+    def train(self, epoch: int, consumed: int, part: int, recorder: Recorder) -> Bring:
         """One batch; see `Task.train`. An empty one brings a gradient of zero, weight zero."""
-        batch_size, workers = self.settings.train.batch_size, self.world.size
-        indices = worker_batch(
-            self._order,
-            consumed=consumed,
-            batch_size=batch_size,
-            rank=self.world.rank,
-            workers=workers,
-        )
+        before = recorder.seconds["wait"] + recorder.seconds["calc"]
+        indices = self._indices(consumed, part)
         seed = self.settings.run.seed
         # A data set is never asked for nothing: an empty batch is cut off one of one sample.
         asked = indices if len(indices) else self._order[:1]
         batch = self._place(self.dataset.train_batch(asked, seed=seed, epoch=epoch))
         recorder.end("wait")
-        self._set_rate(epoch + consumed / self.train_size)
+        epochs_done = epoch + consumed / self.train_size
+        self._set_rate(epochs_done)
         self.replica.module.train()
         self.replica.zero_grad()
         samples = len(indices)
         loss = self._forward_backward(batch) if samples else self._nothing(batch)
         recorder.train_error(recorder.steps, loss, self._error(batch.targets, 1), samples)
-        return Bring(samples=samples, loss=loss)
+        if self._balance is not None:
+            recorder.end("calc")
+            spent = recorder.seconds["wait"] + recorder.seconds["calc"] - before
+            self._balance.note(samples, spent)
+            recorder.end("sync")
+        return Bring(samples=samples, loss=loss, epochs_done=epochs_done)
+
+    def _indices(self, consumed: int, part: int) -> Indices:
+        """The samples of one part of the step that begins after `consumed`."""
+        batch_size, workers = self.settings.train.batch_size, self.world.size
+        if self._balance is None:
+            return worker_batch(
+                self._order, consumed=consumed, batch_size=batch_size, rank=part, workers=workers
+            )
+        batch = global_batch(self._order, consumed=consumed, batch_size=batch_size, workers=workers)
+        return batch[shared_slice(len(batch), rank=part, shares=self._balance.shares)]
 
     def _forward_backward(self, batch: Batch) -> float:
         with self._autocast():
@@ -197,17 +217,17 @@ class TorchTask(Task):
         hit = (best == targets[:, None]).any(dim=1)
         return 1 - float(hit.float().mean()) if len(targets) else 0.0
 
-    def consumed(self, result: StepResult) -> int:
-        """The samples of the step."""
-        return round(result.samples)
+    def after(self, consumed: int, steps: int) -> int:
+        """In samples: a step takes the next global batch, which is shorter at the end."""
+        samples = steps * self.settings.train.batch_size * self.world.size
+        return min(consumed + samples, self.train_size)
 
     @torch.no_grad()
-    def validate(self, recorder: Recorder, stopping: Callable[[], bool]) -> None:
+    def validate(self, recorder: Recorder, stopping: Callable[[], bool], *, alone: bool) -> None:
         """This worker's contiguous part of the validation set, each sample once over all."""
         self.replica.module.eval()
-        own = worker_slice(
-            self.dataset.validation_size, rank=self.world.rank, workers=self.world.size
-        )
+        rank, workers = (0, 1) if alone else (self.world.rank, self.world.size)
+        own = worker_slice(self.dataset.validation_size, rank=rank, workers=workers)
         for start in range(own.start, own.stop, VALIDATION_BATCH_SIZE):
             if stopping():
                 return

@@ -20,7 +20,7 @@ class MPICH(Flavour):
     def argv(self, job: Job) -> list[str]:
         """See `Flavour.argv`."""
         place = job.placement
-        argv = [job.program, "-n", str(place.workers)]
+        argv = [job.program, "-n", str(place.processes)]
         if place.hosts:
             argv += ["-hosts", ",".join(f"{host.name}:{host.slots}" for host in place.hosts)]
             argv += ["-genvlist", ",".join(job.environment)]
@@ -73,10 +73,10 @@ class IntelMPI(MPICH):
         place = job.placement
         argv = [job.program, *self._binding(job), *job.extra]
         if not place.hosts:
-            return [*argv, "-n", str(place.workers), *job.command]
+            return [*argv, "-n", str(place.processes), *job.command]
         for name, value in job.environment.items():
             argv += ["-genv", name, value]
-        left, sections = place.workers, []
+        left, sections = place.processes, []
         for host in place.hosts:
             count = min(left, host.slots)
             left -= count

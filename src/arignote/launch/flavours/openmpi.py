@@ -37,7 +37,7 @@ class OpenMPI(Flavour):
     def argv(self, job: Job) -> list[str]:
         """See `Flavour.argv`."""
         place = job.placement
-        argv = [job.program, "-n", str(place.workers)]
+        argv = [job.program, "-n", str(place.processes)]
         if job.as_root:
             argv.append("--allow-run-as-root")
         if place.hosts:

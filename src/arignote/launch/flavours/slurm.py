@@ -21,7 +21,7 @@ class Slurm(Flavour):
     def argv(self, job: Job) -> list[str]:
         """See `Flavour.argv`; srun forwards the whole environment by itself."""
         place = job.placement
-        argv = [job.program, f"--ntasks={place.workers}", f"--cpus-per-task={place.threads}"]
+        argv = [job.program, f"--ntasks={place.processes}", f"--cpus-per-task={place.threads}"]
         argv += [f"--mpi={self.pmi}", "--kill-on-bad-exit=1"]
         if job.bind and place.fits:
             argv.append("--cpu-bind=cores")

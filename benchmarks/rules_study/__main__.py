@@ -1,0 +1,167 @@
+"""All rules on CIFAR-10, at equal samples, each with settings found by an equal small search.
+
+    python benchmarks/rules_study search --data DIR --out benchmarks/results/rules-study
+    python benchmarks/rules_study run    --data DIR --out benchmarks/results/rules-study
+    python benchmarks/rules_study report --out benchmarks/results/rules-study
+
+Each run adds a line to search.jsonl or run.jsonl as soon as it is over, and runs that stand there
+are not made again: kill it and start it anew as you like. DIR holds CIFAR-10 in any form that
+`cifar10:` or `imagefolder:` read. A smoke test: `--samples 2000 --epochs 1 --only bsp,easgd`, for
+`search` and `run` alike, with an --out of its own.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import click
+from cut import WHOLE, cut
+from plan import SUBJECTS, Job, Subject, choose, identity, run_jobs, search_jobs, select
+from report import write_report
+
+from runs import Records, perform
+
+_ROOT = Path(__file__).parents[2]
+_FOLDER = click.Path(file_okay=False, path_type=Path)
+F = TypeVar("F", bound=Callable[..., Any])
+_out = click.option("--out", type=_FOLDER, required=True, help="Where the records are kept.")
+
+
+def _training_options(epochs: int, samples: int) -> Callable[[F], F]:
+    options = (
+        click.option(
+            "--data",
+            type=click.Path(exists=True, file_okay=False, path_type=Path),
+            required=True,
+            help="CIFAR-10.",
+        ),
+        _out,
+        click.option(
+            "--work",
+            type=_FOLDER,
+            default=_ROOT / "runs" / "rules-study",
+            show_default="runs/rules-study",
+            help="Where the data is put as arrays (200 MB).",
+        ),
+        click.option("--only", metavar="RULE,RULE", help="No other rules."),
+        click.option("--epochs", type=click.IntRange(1), default=epochs, show_default=True),
+        click.option(
+            "--samples",
+            type=click.IntRange(2, WHOLE),
+            default=samples,
+            show_default=True,
+            help="Training images.",
+        ),
+        click.option("--limit", type=click.IntRange(1), help="Make so many runs at most."),
+        click.option("--again", is_flag=True, help="Also make anew those that failed."),
+        click.option(
+            "--timeout", type=float, default=7200.0, show_default=True, help="Seconds a run."
+        ),
+    )
+
+    def add(command: F) -> F:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return add
+
+
+@click.group(help=__doc__.partition("\n")[0] if __doc__ else None)
+def study() -> None:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+
+
+@study.command()
+@_training_options(epochs=6, samples=10_000)
+def search(**given: Any) -> None:
+    """Train every candidate of every rule on a part of the training set, n = 2, seed 0."""
+    _make("search", search_jobs(_selected(given), given["epochs"], given["samples"]), given)
+    for name, record in _chosen(given["out"]).items():
+        rate = record["job"]["learning_rate"]
+        best = f"{record['accuracy'][-1]:.2%}"
+        click.echo(f"{name}: {record['job']['rule']}, learning rate {rate:g}: {best}")
+
+
+@study.command()
+@_training_options(epochs=10, samples=WHOLE)
+def run(**given: Any) -> None:
+    """Train every rule with the settings chosen for it: the cells of the table."""
+    chosen = _chosen(given["out"])
+    asked = _selected(given)
+    for subject in asked:
+        if subject.name not in chosen:
+            click.echo(f"{subject.name}: left out, for no candidate of it has finished a search")
+    jobs = [chosen[subject.name]["job"] for subject in asked if subject.name in chosen]
+    _make("run", run_jobs(jobs, given["epochs"], given["samples"]), given)
+
+
+@study.command()
+@_out
+@click.option(
+    "--to",
+    type=_FOLDER,
+    default=_ROOT / "benchmarks" / "results",
+    show_default="benchmarks/results",
+    help="Where DATE-rules.md and .png go.",
+)
+@click.option("--date", default=time.strftime("%Y-%m-%d"), show_default="today")
+def report(out: Path, to: Path, date: str) -> None:
+    """Write the table and the curves of what is there so far."""
+    searched, ran = Records(out / "search.jsonl").read(), Records(out / "run.jsonl").read()
+    try:
+        page = write_report(searched, ran, to, f"{date}-rules")
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    click.echo(f"written: {page}")
+
+
+def _selected(given: dict[str, Any]) -> list[Subject]:
+    try:
+        return select(given["only"])
+    except KeyError as error:
+        known = ", ".join(subject.name for subject in SUBJECTS)
+        raise click.UsageError(f"--only: no rule {error} here; there are {known}") from None
+
+
+def _chosen(out: Path) -> dict[str, dict[str, Any]]:
+    try:
+        return choose(Records(out / "search.jsonl").read())
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+
+
+def _make(stage: Literal["search", "run"], jobs: Iterable[Job], given: dict[str, Any]) -> None:
+    """Perform what is not recorded yet, one after the other."""
+    records = Records(given["out"] / f"{stage}.jsonl")
+    over = [r["job"] for r in records.read() if not given["again"] or r["status"] == "finished"]
+    left = [job for job in jobs if identity(job) not in over][: given["limit"]]
+    if not left:
+        return
+    try:
+        data = cut(given["data"], given["work"].absolute(), stage, given["samples"])
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    for number, job in enumerate(left, 1):
+        click.echo(
+            f"{time.strftime('%H:%M:%S')} {number}/{len(left)} {job.rule} lr {job.learning_rate:g} "
+            f"n={job.workers} seed {job.seed}: ",
+            nl=False,
+        )
+        record = perform(job, data, given["timeout"])
+        records.add(record)
+        if record["status"] == "finished":
+            rate = record["images_per_second"]
+            took = record["seconds"]
+            click.echo(f"{record['accuracy'][-1]:.2%}, {rate:,.0f} images/s, {took:.0f} s")
+        else:
+            click.echo("failed: " + record["error"].splitlines()[-1])
+
+
+if __name__ == "__main__":
+    study(prog_name="python benchmarks/rules_study")

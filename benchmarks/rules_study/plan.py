@@ -1,0 +1,181 @@
+"""What is compared: the rules with their candidates, what all share, and in which order."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+MODEL = "cifar10-cnn"
+BASE_RATE = 0.05
+"""The model's own learning rate, of a global batch of 128; candidates multiply it."""
+EXCHANGE = "asa"
+"""Of all rules that average together; not auto, which takes shm here, where no byte is counted."""
+CLOSE = 1.0
+"""How many points a rule may be from bsp."""
+CELLS = ((2, 0), (4, 0), (2, 1), (2, 2))
+"""(workers, seed) in the order of the runs: soon there is a whole table, then it gets surer."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One rule of the table.
+
+    Candidates are (rule with its options, factor of the learning rate), as many for each rule.
+    """
+
+    name: str
+    candidates: tuple[tuple[str, float], ...]
+    goal: float | None = CLOSE
+    """Points from bsp; None: it is in the table only."""
+    scaling: str = "linear"
+    """How the rate grows with the workers. Means need it; a sum of all pushes has it in itself."""
+
+
+def _grid(
+    first: str, second: str, factors: tuple[float, float] = (1, 2)
+) -> tuple[tuple[str, float], ...]:
+    return tuple((rule, factor) for rule in (first, second) for factor in factors)
+
+
+SUBJECTS = (
+    Subject("bsp", (("bsp", 0.5), ("bsp", 1), ("bsp", 1.5), ("bsp", 2)), goal=None),
+    Subject("easgd", _grid("easgd:alpha=0.5,period=4", "easgd:alpha=0.5,period=10")),
+    Subject("easgd-sync", _grid("easgd-sync:period=4", "easgd-sync:period=10"), goal=None),
+    Subject(
+        "asgd",
+        (
+            ("asgd", 0.25),
+            ("asgd", 0.5),
+            ("asgd:staleness=divide", 0.5),
+            ("asgd:staleness=divide", 1),
+        ),
+        goal=1.5,
+        scaling="none",
+    ),
+    Subject("gosgd", _grid("gosgd:p=0.05", "gosgd:p=0.2")),
+    Subject("local-sgd", _grid("local-sgd:period=4", "local-sgd:period=16")),
+    Subject("post-local", _grid("post-local:period=4", "post-local:period=16")),
+    Subject("slowmo", _grid("slowmo:beta=0.4", "slowmo:beta=0.7", (0.5, 1))),
+    Subject(
+        "diloco",
+        _grid("diloco:period=20,outer_momentum=0.5", "diloco:period=20", (0.5, 1)),
+    ),
+    Subject("sgp", _grid("sgp", "sgp:overlap=1")),
+    Subject("adpsgd", _grid("adpsgd", "adpsgd:period=4")),
+    Subject(
+        "streaming-diloco",
+        _grid(
+            "streaming-diloco:period=20,outer_momentum=0.5",
+            "streaming-diloco:period=20",
+            (0.5, 1),
+        ),
+        goal=None,
+    ),
+    Subject(
+        "bsp/diloco",
+        _grid("bsp/diloco:period=20,outer_momentum=0.5", "bsp/diloco:period=20", (0.5, 1)),
+        goal=None,
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One training; two that are equal in all of this are the same, and made once."""
+
+    stage: str
+    """search or run."""
+    subject: str
+    rule: str
+    learning_rate: float
+    scaling: str
+    workers: int
+    seed: int
+    epochs: int
+    samples: int
+    """Of the training set."""
+
+    def settings(self) -> dict[str, Any]:
+        """What differs from the model's defaults, besides what has an option of its own.
+
+        One schedule for all rules, with steps in it, for post-local waits for the first of them.
+        """
+        return {
+            "schedule.name": "step",
+            "schedule.milestones": [round(share * self.epochs, 3) for share in (0.5, 0.8)],
+            "schedule.gamma": 0.1,
+            "schedule.scaling": self.scaling,
+            "schedule.warmup": "linear",
+            "schedule.warmup_epochs": 1.0,
+            "checkpoint.every_epochs": 0,
+            "checkpoint.keep_last": 1,
+            "checkpoint.keep_best": False,
+        }
+
+    def arguments(self, data: str, out: str) -> list[str]:
+        """Those of `arignote`."""
+        line = ["train", MODEL, "-n", str(self.workers), "--rule", self.rule]
+        line += ["--exchange", EXCHANGE]
+        line += ["--data", f"cifar10:{data}", "--lr", f"{self.learning_rate:g}"]
+        line += ["--epochs", str(self.epochs), "--seed", str(self.seed), "--out", out]
+        for key, value in self.settings().items():
+            line += ["--set", f"{key}={json.dumps(value)}"]
+        return line
+
+
+def select(names: str | None) -> list[Subject]:
+    """The subjects called `names` (a,b,c), or all.
+
+    Raises:
+        KeyError: there is none of a name.
+    """
+    known = {subject.name: subject for subject in SUBJECTS}
+    return list(SUBJECTS) if names is None else [known[name] for name in names.split(",")]
+
+
+def search_jobs(subjects: Iterable[Subject], epochs: int, samples: int) -> Iterator[Job]:
+    """All candidates of each subject."""
+    for s in subjects:
+        for rule, factor in s.candidates:
+            rate = round(factor * BASE_RATE, 6)
+            yield Job("search", s.name, rule, rate, s.scaling, 2, 0, epochs, samples)
+
+
+def run_jobs(chosen: Sequence[dict[str, Any]], epochs: int, samples: int) -> Iterator[Job]:
+    """Every cell of the table, each for all of the chosen candidates (jobs of the search)."""
+    for workers, seed in CELLS:
+        for job in chosen:
+            fixed = {"workers": workers, "seed": seed, "epochs": epochs, "samples": samples}
+            yield Job(**{**job, **fixed, "stage": "run"})
+
+
+def choose(records: Iterable[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The record of each subject's best candidate: the last epoch's accuracy decides.
+
+    Raises:
+        ValueError: the searches were not of one size.
+    """
+    best: dict[str, dict[str, Any]] = {}
+    good = [record for record in records if record["status"] == "finished"]
+    one_size(good)
+    for record in good:
+        name = record["job"]["subject"]
+        if name not in best or record["accuracy"][-1] > best[name]["accuracy"][-1]:
+            best[name] = record
+    return best
+
+
+def one_size(records: Iterable[dict[str, Any]]) -> None:
+    """Raises ValueError if the records are of several studies."""
+    sizes = {(record["job"]["epochs"], record["job"]["samples"]) for record in records}
+    if len(sizes) > 1:
+        raise ValueError(
+            f"records of several sizes (epochs, samples): {sorted(sizes)}; give each its own --out"
+        )
+
+
+def identity(job: Job) -> dict[str, Any]:
+    """A job as it stands in a record."""
+    return asdict(job)

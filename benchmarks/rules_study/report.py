@@ -1,0 +1,241 @@
+"""The page of the study: one table, how the settings were found, commands, and the curves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from statistics import fmean
+
+from cells import (
+    MISSING,
+    Cells,
+    Record,
+    accuracy_in,
+    cells_of,
+    comm_share,
+    mean_curve,
+    megabytes,
+    points_from_bsp,
+    reading,
+    verdict,
+)
+from picture import draw
+from plan import CLOSE, EXCHANGE, MODEL, SUBJECTS, Job, choose, one_size
+
+_HEAD = (
+    "rule", "learning rate", "seed 0", "seed 1", "seed 2", "mean, n = 2", "n = 4",
+    "to bsp, n = 2", "to bsp, n = 4", "within the goal",
+)  # fmt: skip
+_COSTS = (
+    "rule", "images/s", "comm + sync", "MB a worker a step", "rounds a worker",
+    "staleness, mean (max)", "consensus distance, mean (max)", "images/s, n = 4",
+)  # fmt: skip
+
+
+def write_report(searched: list[Record], ran: list[Record], folder: Path, name: str) -> Path:
+    """Write `name`.md and `name`.png into `folder`; returns the page's path.
+
+    Raises:
+        ValueError: the records are not of one study.
+    """
+    chosen = choose(searched)
+    finished = [record for record in ran if record["status"] == "finished"]
+    one_size(finished)
+    table = {subject.name: cells_of(finished, subject.name, chosen) for subject in SUBJECTS}
+    folder.mkdir(parents=True, exist_ok=True)
+    curves = {rule: mean_curve(cells) for rule, cells in table.items() if mean_curve(cells)}
+    parts = [_opening(finished), _accuracies(table, chosen)]
+    if curves:
+        draw(curves, folder / f"{name}.png")
+        parts.append(f"![test accuracy against epochs, two workers]({name}.png)\n")
+    failed = [record for record in (*searched, *ran) if record["status"] == "failed"]
+    parts += [_costs(table), _search(searched, chosen), _failures(failed), _commands(chosen, ran)]
+    page = folder / f"{name}.md"
+    page.write_text("\n".join(part for part in parts if part))
+    return page
+
+
+def _opening(finished: Sequence[Record]) -> str:
+    lines = ["# All rules on CIFAR-10", ""]
+    if not finished:
+        return "\n".join([*lines, "No run is over yet.", ""])
+    job, machines = finished[0]["job"], {_machine(record) for record in finished}
+    samples, epochs = job["samples"], job["epochs"]
+    milestones = " and ".join(f"{m:g}" for m in finished[0]["settings"]["schedule.milestones"])
+    commits = sorted({record["commit"] for record in finished})
+    lines += [
+        f"`{MODEL}` ({finished[0]['parameters']:,} parameters), {samples:,} training images,",
+        f"{epochs} epochs of all workers together: equal samples for all rules. Batch 64 a worker,",
+        "SGD with Nesterov momentum 0.9, random mirror; the learning rate is divided by 10 after",
+        f"{milestones} epochs (post-local begins its local steps at the first), and grows with the",
+        "number of workers (not for asgd, whose centre adds up what all push). Test accuracy is",
+        "of the last epoch, of the consensus of all workers, on the same test images for every n.",
+        "Settings were found by an equal small search on training images alone (below), with two",
+        "workers; four take the same.",
+        "",
+        f"Machine: {'; '.join(sorted(machines))}.",
+        "Four workers share its cores, so the speed of n = 4 says nothing about scaling, and",
+        "asynchronous workers are more uneven than on cores of their own. All collective rounds go",
+        f"over {EXCHANGE}, whose bytes are counted; `auto` is faster. Commit {', '.join(commits)}"
+        f"{' (+changes: with changes not committed then)' if '+' in ''.join(commits) else ''}.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _machine(record: Record) -> str:
+    m = record["machine"]
+    return (
+        f"{m['cores']} cores of {m['cpu']}, {m['memory_gib']} GiB, Python {m['python']}, "
+        f"PyTorch {m['torch']}, {record['library']}"
+    )
+
+
+def _accuracies(table: dict[str, Cells], chosen: dict[str, Record]) -> str:
+    rows = []
+    for subject in SUBJECTS:
+        cells = table[subject.name]
+        job = chosen[subject.name]["job"] if subject.name in chosen else None
+        two = [accuracy_in(cells, (2, seed)) for seed in (0, 1, 2)]
+        known = [value for value in two if value is not None]
+        four = accuracy_in(cells, (4, 0))
+        apart = [points_from_bsp(table, subject.name, workers) for workers in (2, 4)]
+        mean = f"**{fmean(known):.2%}**" if known else MISSING
+        whole = len(known) == len(two) and four is not None
+        rows.append(
+            [
+                f"`{job['rule']}`" if job else subject.name,
+                f"{job['learning_rate']:g}" if job else MISSING,
+                *map(_percent, two),
+                mean,
+                _percent(four),
+                *(_points(value) for value in apart),
+                verdict(subject, apart, whole=whole),
+            ]
+        )
+    lines = [
+        "## Accuracy",
+        "",
+        *_table(_HEAD, rows),
+        "",
+        "Seeds are of n = 2; n = 4 has seed 0. Differences are points of accuracy, over the seeds",
+        f"that both have. The goal: no more than {CLOSE} points below bsp, asgd 1.5, at n = 2 and",
+        "at n = 4; rules with – have none. On one host `bsp/diloco` is bsp with an outer step.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _costs(table: dict[str, Cells]) -> str:
+    rows = []
+    for name, cells in table.items():
+        two = [record for (workers, _), record in cells.items() if workers == 2]
+        if not two:
+            rows.append([name, *[MISSING] * (len(_COSTS) - 1)])
+            continue
+        four = f"{cells[4, 0]['images_per_second']:,.0f}" if (4, 0) in cells else MISSING
+        rows.append(
+            [
+                name,
+                f"{fmean(record['images_per_second'] for record in two):,.0f}",
+                f"{fmean(map(comm_share, two)):.1%}",
+                f"{fmean(map(megabytes, two)):.3f}" + "*" * (not two[0]["wire_bytes"]),
+                f"{fmean(r['exchanges'] / 2 for r in two):,.0f}",
+                reading(two, "staleness"),
+                reading(two, "consensus_distance"),
+                four,
+            ]
+        )
+    lines = [
+        "## Cost, two workers",
+        "",
+        *_table(_COSTS, rows),
+        "",
+        "Means over the seeds. comm + sync: their share of all seconds of the steps. Staleness:",
+        "visits of others since a worker's last. Consensus distance: root mean square of",
+        "|x_i − mean|, over |mean|, read when validated. 0 rounds: the rule does not count them.",
+        "*: nothing was on a wire, for the centre is in shared memory; this is what as many rounds",
+        "would carry between hosts, there and back.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _search(searched: Sequence[Record], chosen: dict[str, Record]) -> str:
+    if not searched:
+        return ""
+    job = searched[0]["job"]
+    rows = []
+    for record in searched:
+        it = record["job"]
+        good = record["status"] == "finished"
+        best = record is chosen.get(it["subject"])
+        accuracy = f"{record['accuracy'][-1]:.2%}" if good else "failed"
+        rows.append(
+            [f"`{it['rule']}`", f"{it['learning_rate']:g}", f"**{accuracy}**" if best else accuracy]
+        )
+    lines = [
+        "## The search",
+        "",
+        f"Two workers, seed 0, {job['epochs']} epochs of {job['samples']:,} training images;",
+        f"accuracy on {job['samples'] // 2:,} other training images. Bold: chosen.",
+        "",
+        *_table(("candidate", "learning rate", "accuracy"), rows),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _failures(failed: Sequence[Record]) -> str:
+    if not failed:
+        return ""
+    rows = [
+        [
+            f"`{record['job']['rule']}`",
+            f"{record['job']['stage']}, n = {record['job']['workers']}, "
+            f"seed {record['job']['seed']}, learning rate {record['job']['learning_rate']:g}",
+            record["error"].splitlines()[-1].replace("|", "\\|"),
+        ]
+        for record in failed
+    ]
+    return "\n".join(["## Runs that failed", "", *_table(("rule", "run", "error"), rows), ""])
+
+
+def _commands(chosen: dict[str, Record], ran: Sequence[Record]) -> str:
+    lines = [
+        "## Commands",
+        "",
+        "```console",
+        "$ python benchmarks/rules_study search --data DIR --out benchmarks/results/rules-study",
+        "$ python benchmarks/rules_study run --data DIR --out benchmarks/results/rules-study",
+        "$ python benchmarks/rules_study report --out benchmarks/results/rules-study",
+        "```",
+        "",
+        "All raw results, each with its own command: `search.jsonl` and `run.jsonl` there.",
+        "What the second starts for each rule (other seeds and n = 4 alike):",
+        "",
+        "```console",
+    ]
+    size = ran[0]["job"] if ran else None
+    for record in chosen.values():
+        fixed = {} if size is None else {key: size[key] for key in ("epochs", "samples", "stage")}
+        lines.append("$ arignote " + " ".join(_brief(Job(**{**record["job"], **fixed}))))
+    return "\n".join([*lines, "```", ""])
+
+
+def _brief(job: Job) -> list[str]:
+    """Quoted only where a shell needs it."""
+    words = job.arguments("DIR", "RUN")
+    return [f"'{word}'" if set(word) & set(' "[]') else word for word in words]
+
+
+def _percent(value: float | None) -> str:
+    return MISSING if value is None else f"{value:.2%}"
+
+
+def _points(value: float | None) -> str:
+    return MISSING if value is None else f"{value:+.2f}"
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    return [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)]

@@ -1,0 +1,179 @@
+"""One counter for all workers: who asks gets the next number, and nobody gets it twice.
+
+Asynchronous rules hand out batches by it: number t is part t mod n of step t // n, in the very
+cut that n workers in step would use. So a slow worker takes fewer, every sample is taken once,
+and the learning rate is a function of t alone.
+
+On one host the counter lies in shared memory. Elsewhere worker 0 keeps it, and a thread of its
+answers (`comm.service`).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import torch
+
+from arignote.comm.base import World
+from arignote.comm.service import Service, ask, say_goodbye
+from arignote.comm.shared_memory import SharedRows
+from arignote.errors import UserError
+
+_WHAT = "the counter of the batches"
+_NEXT, _STOP_AT = 0, 1
+_NEVER = 2**62
+_TAKE, _STOP, _READ = range(3)
+
+
+class Counter(ABC):
+    """Numbers 0, 1, 2 ... for all workers of a world."""
+
+    @abstractmethod
+    def take(self, limit: int, first: int = 0) -> int | None:
+        """The next number from `first` on, if it is below `limit` and no `stop` forbids it."""
+
+    @abstractmethod
+    def stop(self, multiple: int) -> None:
+        """Give out no number at or above the next multiple of `multiple`: a step is made whole."""
+
+    @abstractmethod
+    def read(self) -> tuple[int, bool]:
+        """(the next number, whether somebody called `stop`)."""
+
+    def close(self) -> None:  # noqa: B027 (most hold nothing)
+        """Nobody asks any more; collective."""
+
+
+class Cells(Counter):
+    """A counter in two cells of memory.
+
+    Args:
+        cells: [next number, where to stop], shape (2,), int64.
+    """
+
+    def __init__(self, cells: torch.Tensor) -> None:
+        self._cells = cells.numpy()
+        self._cells[_STOP_AT] = _NEVER
+
+    def take(self, limit: int, first: int = 0) -> int | None:
+        """See `Counter.take`."""
+        number = max(int(self._cells[_NEXT]), first)
+        if number >= min(limit, int(self._cells[_STOP_AT])):
+            return None
+        self._cells[_NEXT] = number + 1
+        return number
+
+    def stop(self, multiple: int) -> None:
+        """See `Counter.stop`."""
+        whole = -(-int(self._cells[_NEXT]) // multiple) * multiple
+        self._cells[_STOP_AT] = min(int(self._cells[_STOP_AT]), whole)
+
+    def read(self) -> tuple[int, bool]:
+        """See `Counter.read`."""
+        return int(self._cells[_NEXT]), bool(self._cells[_STOP_AT] < _NEVER)
+
+
+class SharedCounter(Counter):
+    """Cells in memory that the workers of one host share, under a lock; collective."""
+
+    def __init__(self, world: World) -> None:
+        self._shared = SharedRows(world, 2, torch.int64, rows=1, locks=1)
+        self._cells = Cells(self._shared.row(0))
+        world.meet([], _WHAT)
+
+    def take(self, limit: int, first: int = 0) -> int | None:
+        """See `Counter.take`."""
+        with self._shared.locks.held(0, _WHAT):
+            return self._cells.take(limit, first)
+
+    def stop(self, multiple: int) -> None:
+        """See `Counter.stop`."""
+        with self._shared.locks.held(0, _WHAT):
+            self._cells.stop(multiple)
+
+    def read(self) -> tuple[int, bool]:
+        """See `Counter.read`."""
+        with self._shared.locks.held(0, _WHAT):
+            return self._cells.read()
+
+    def close(self) -> None:
+        """See `Counter.close`."""
+        self._shared.close()
+
+
+class RemoteCounter(Counter):
+    """Cells of worker 0, which a thread of its serves to all; collective.
+
+    Raises:
+        UserError: this MPI serves one thread only.
+    """
+
+    def __init__(self, world: World) -> None:
+        if not world.many_threads:
+            raise UserError(
+                f"{world.library} serves one thread only, and workers on several hosts need a "
+                "second one to share out batches: use a rule that keeps step, such as diloco"
+            )
+        self._world = world.split(0)
+        self._service: Service | None = None
+        if world.rank == 0:
+            desk = _CounterDesk(Cells(torch.zeros(2, dtype=torch.int64)))
+            self._service = Service(self._world, {0: desk}, clients=world.size - 1)
+            self._service.start()
+
+    def take(self, limit: int, first: int = 0) -> int | None:
+        """See `Counter.take`."""
+        number = int(self._ask(_TAKE, limit, first)[0])
+        return None if number < 0 else number
+
+    def stop(self, multiple: int) -> None:
+        """See `Counter.stop`."""
+        self._ask(_STOP, multiple)
+
+    def read(self) -> tuple[int, bool]:
+        """See `Counter.read`."""
+        number, stopped, *_ = self._ask(_READ)
+        return int(number), bool(stopped)
+
+    def _ask(self, *question: int) -> Sequence[float]:
+        if self._service is not None:
+            return self._service.ask_here(0, question)[0]
+        return ask(self._world, 0, 0, question, _WHAT)
+
+    def close(self) -> None:
+        """Say goodbye; worker 0 waits for all of them."""
+        if self._service is None:
+            say_goodbye(self._world, 0, _WHAT)
+        else:
+            self._service.join()
+
+
+class _CounterDesk:
+    """Answers questions to a counter."""
+
+    def __init__(self, cells: Cells) -> None:
+        self._cells = cells
+
+    def payload(self, source: int, numbers: Sequence[float]) -> None:
+        """Nothing follows."""
+
+    def answer(
+        self, source: int, numbers: Sequence[float], payload: torch.Tensor | None
+    ) -> tuple[Sequence[float], None]:
+        """The number (-1: none), or the state, after the change that was asked for."""
+        kind, *rest = map(int, numbers)
+        if kind == _TAKE:
+            taken = self._cells.take(rest[0], rest[1])
+            return [-1 if taken is None else taken], None
+        if kind == _STOP:
+            self._cells.stop(rest[0])
+        return [*map(float, self._cells.read())], None
+
+
+def open_counter(world: World) -> Counter:
+    """The counter that suits where the workers are; collective."""
+    if world.size == 1:
+        return Cells(torch.zeros(2, dtype=torch.int64))
+    one_host = len({peer.host for peer in world.peers}) == 1
+    return SharedCounter(world) if one_host else RemoteCounter(world)

@@ -1,0 +1,1 @@
+"""The centre: a vector that each worker meets alone (EASGD, ASGD)."""

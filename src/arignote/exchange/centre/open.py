@@ -1,0 +1,104 @@
+"""Open the centres of a rule: where they lie, and who serves them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from arignote.comm.base import World
+from arignote.comm.crew import Crew
+from arignote.comm.service import Service
+from arignote.errors import UserError
+from arignote.exchange.base import Codec, cut
+from arignote.exchange.centre.base import Centre, MeetsCentre
+from arignote.exchange.centre.remote import CentreDesk, RemoteCentre
+from arignote.exchange.centre.shared import SharedCentre
+
+_WHAT = "the opening of the centre"
+
+
+def open_centres(
+    crew: Crew,
+    vectors: Sequence[torch.Tensor],
+    described: Any,
+    rule: MeetsCentre,
+    codec: Codec,
+) -> list[Centre]:
+    """A centre for each vector (on the CPU, float32 or float64), zeroed; collective.
+
+    Without servers and on one host, in shared memory.
+
+    Args:
+        described: the rule, as something JSON can hold, for the servers.
+
+    Raises:
+        UserError: more servers than elements, or a codec where nothing goes over a wire.
+    """
+    sizes = [(vector.numel(), str(vector.dtype).removeprefix("torch.")) for vector in vectors]
+    if not crew.servers and crew.one_host:
+        if not codec.lossless:
+            raise UserError(
+                f"the centre lies in memory that the workers share, so {codec.name} would save "
+                "nothing: leave it out, or let a server hold the centre (--servers 1)"
+            )
+        return [
+            SharedCentre(crew.workers, vector.numel(), vector.dtype, rule) for vector in vectors
+        ]
+    # Wherever they are, all ranks must hear of it: a server waits for this.
+    crew.whole.gather({"rule": described, "codec": codec.name, "sizes": sizes}, _WHAT)
+    _check(crew, sizes)
+    world = crew.whole.split(0)
+    servers = _servers(crew)
+    service = None
+    if not crew.servers and world.rank == 0:
+        service = _service(world, servers, sizes, rule, codec)
+        service.start()
+    return [
+        RemoteCentre(world, servers, desk, vector.numel(), vector.dtype, codec, service)
+        for desk, vector in enumerate(vectors)
+    ]
+
+
+def serve_centres(crew: Crew, load: Callable[[Any, str], tuple[MeetsCentre, Codec]]) -> None:
+    """A server's whole work, until the last worker has said goodbye; collective.
+
+    Args:
+        load: (rule as described, codec's name) -> what does a visit, and the codec.
+
+    Raises:
+        UserError: as `open_centres`.
+    """
+    told = crew.whole.gather(None, _WHAT)[0]
+    _check(crew, told["sizes"])
+    rule, codec = load(told["rule"], told["codec"])
+    world = crew.whole.split(0)
+    _service(world, _servers(crew), told["sizes"], rule, codec).run()
+
+
+def _servers(crew: Crew) -> list[int]:
+    workers = crew.whole.size - crew.servers
+    return list(range(workers, crew.whole.size)) or [0]
+
+
+def _check(crew: Crew, sizes: Sequence[Any]) -> None:
+    least = min(elements for elements, _ in sizes)
+    if crew.servers > least:
+        raise UserError(
+            f"{crew.servers} servers for a vector of {least} elements: use --servers {least} or "
+            "fewer"
+        )
+
+
+def _service(
+    world: World, servers: list[int], sizes: Sequence[Any], rule: MeetsCentre, codec: Codec
+) -> Service:
+    """The service of this rank: a desk for its slice of every vector."""
+    own = servers.index(world.rank)
+    desks = {}
+    for number, (elements, dtype) in enumerate(sizes):
+        part = cut(elements, len(servers))[own]
+        desks[number] = CentreDesk(part.stop - part.start, getattr(torch, dtype), rule, codec)
+    clients = world.size - (len(servers) if servers != [0] else 1)
+    return Service(world, desks, clients)
