@@ -90,6 +90,8 @@ class Train(Section):
     """bf16 and fp16: autocast (fp16 with loss scaling); fp64: the whole model in float64."""
     augment: Literal["none", "mirror", "crop", "crop-mirror"] = "none"
     """Random horizontal mirror, and random crop after padding by an eighth of the side."""
+    channels_last: bool = False
+    """Give the model images with channels innermost in memory, which most convolutions like."""
     compile: bool = False
     """Run the model through torch.compile."""
     batch_norm: Literal["local", "synchronised"] = "local"

@@ -190,9 +190,10 @@ class TorchTask(Task):
             tensor.double() if self._fp64 and tensor.is_floating_point() else tensor
             for tensor in batch
         )
-        return Batch(
-            inputs.to(self.device, non_blocking=True), targets.to(self.device, non_blocking=True)
-        )
+        inputs = inputs.to(self.device, non_blocking=True)
+        if self.settings.train.channels_last and inputs.ndim == 4:
+            inputs = inputs.contiguous(memory_format=torch.channels_last)
+        return Batch(inputs, targets.to(self.device, non_blocking=True))
 
     def _set_rate(self, epochs_done: float) -> None:
         factor = learning_rate_factor(
