@@ -101,6 +101,7 @@ def build_trainer(
         recorder,
         stop_on_nan=settings.train.on_nan == "stop",
         crew=crew,
+        seed=settings.run.seed,
     )
     journal = Journal(
         run_folder if world.rank == 0 else None,

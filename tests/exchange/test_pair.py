@@ -41,7 +41,8 @@ def test_matchings_are_uniform_and_the_same_everywhere() -> None:
     assert len(seen) == 3
     assert min(seen.values()) > 900
     # Whoever draws this round, in whatever process, gets this.
-    assert matching(6, 7) == [2, 4, 0, 5, 1, 3]
+    assert matching(6, 7) == [3, 5, 4, 0, 2, 1]
+    assert matching(6, 7, seed=1) == [5, 3, 4, 1, 2, 0]
     out = Counter(rank for n in range(3000) for rank, p in enumerate(matching(5, n)) if rank == p)
     assert len(out) == 5
     assert min(out.values()) > 500
@@ -137,3 +138,18 @@ def test_a_partner_that_does_not_come() -> None:
 
 def test_only_pair_does_not_average() -> None:
     assert [entry.name for entry in ROUTES if not ROUTES.load(entry.name).averages] == ["pair"]
+
+
+def test_another_seed_makes_other_pairs_and_a_twin_the_same() -> None:
+    def work(world: World) -> list[float]:
+        vectors = torch.full((3, 1), float(world.rank))
+        route = Pair(world, seed=1)
+        for vector, one in zip(vectors, (Pair(world), route, route.twin(world)), strict=True):
+            exchange = Exchange(one, FP32(CodecOptions()))
+            for _ in range(8):
+                exchange.mean_(vector, what="a test")
+        return [float(vector) for vector in vectors]
+
+    drawn = run(6, work)
+    assert [seeded for _, seeded, _ in drawn] == [twin for _, _, twin in drawn]
+    assert [plain for plain, _, _ in drawn] != [seeded for _, seeded, _ in drawn]

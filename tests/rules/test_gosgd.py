@@ -211,7 +211,8 @@ def test_streams_are_each_workers_own_and_nobody_elses() -> None:
     assert len({number for numbers in drawn for number in numbers}) == 16
     after = np.random.get_state()[1].tolist(), torch.get_rng_state()  # type: ignore[index,union-attr]
     assert before[0] == after[0] and torch.equal(before[1], after[1])
-    assert own_stream(3).random() != own_stream(3, steps=1).random()
+    streams = own_stream(0, 3), own_stream(0, 3, steps=1), own_stream(0, 2), own_stream(1, 3)
+    assert len({stream.random() for stream in streams}) == 4
 
 
 @pytest.mark.parametrize("name", ["gosgd:p=1", "adpsgd"])

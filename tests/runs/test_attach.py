@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 import arignote
+from arignote.rules.letters import own_stream
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = str(ROOT / "tests/programs/attached.py")
@@ -83,6 +84,14 @@ def test_alone_without_any_launcher() -> None:
     assert replica.recorder.steps == 5
     replica.close()
     replica.close()
+
+
+@pytest.mark.parametrize("seed", [0, 7])
+def test_what_the_rule_draws_comes_from_the_seed(seed: int) -> None:
+    model = nn.Linear(2, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    replica = arignote.attach(model, optimizer, rule="gosgd", seed=seed)
+    assert replica._rule._random.random() == own_stream(seed, 0).random()
 
 
 def test_batches() -> None:

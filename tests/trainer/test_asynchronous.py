@@ -286,3 +286,12 @@ def test_resume_with_another_rule(train: Any, before: str, after: str, workers: 
     resumed = train(workers, settings | {"run.rule": after}, resume=True)
     assert resumed.summary["status"] == "finished"
     assert resumed.summary["samples"] == 406
+
+
+def test_gossip_draws_from_the_seed_of_the_run(train: Any) -> None:
+    draws = []
+    for seed in (0, 1):
+        settings = SMALL | {"run.rule": "gosgd", "run.seed": seed, "train.steps": 1}
+        drawn = train(2, settings, folder=str(seed)).trainer.rule._random
+        draws.append(drawn.random())
+    assert draws[0] != draws[1]

@@ -12,7 +12,10 @@ import torch
 from torch import nn
 
 from arignote.config.settings import Optimizer
+from arignote.data.base import Batch
 from arignote.errors import NotANumberError, UserError
+from arignote.models.base import Model
+from arignote.models.digits import DigitsCNN
 from arignote.models.optimizers import build_optimizer, parameter_groups
 from arignote.trainer.loop import Trainer
 
@@ -38,6 +41,27 @@ def test_fp16_scaling_is_saved_and_resumed(train: Any) -> None:
     straight = train(2, settings, folder="straight")
     train(2, settings, folder="stopped", stop_at=3)
     assert train(2, settings, folder="stopped", resume=True).sha == straight.sha
+
+
+def test_channels_last_changes_the_memory_not_the_images(
+    train: Any, relative_difference: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = set()
+    loss = Model.loss
+
+    def look(self: Any, batch: Batch) -> torch.Tensor:
+        seen.add(batch.inputs.is_contiguous(memory_format=torch.channels_last))
+        return loss(self, batch)
+
+    monkeypatch.setattr(DigitsCNN, "loss", look)
+    settings = SMALL | {"run.model": "digits-cnn", "run.data": "synthetic:3x8x8,10,train=48"}
+    plain = train(1, settings, folder="plain")
+    assert seen == {False}
+    seen.clear()
+    last = train(1, settings | {"train.channels_last": True}, folder="last")
+    assert seen == {True}
+    a, b = (run.trainer.task.replica.named_tensors() for run in (plain, last))
+    assert relative_difference(a, b) < 1e-4
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")

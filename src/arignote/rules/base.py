@@ -57,6 +57,7 @@ class Rule(ABC):
         recorder: where seconds and bytes are booked.
         stop_on_nan: a loss that is no number is an error that names the worker.
         crew: the workers with their servers; None: there are none.
+        seed: what a rule draws comes from it; the same on all workers.
     """
 
     optimizer_is_local: bool
@@ -75,6 +76,7 @@ class Rule(ABC):
         *,
         stop_on_nan: bool = True,
         crew: Crew | None = None,
+        seed: int = 0,
     ) -> None:
         self.options = options
         self.world = world
@@ -82,6 +84,7 @@ class Rule(ABC):
         self.recorder = recorder
         self.stop_on_nan = stop_on_nan
         self.crew = crew or Crew(world, world, 0)
+        self.seed = seed
         self.remarks: list[str] = []
         """What `start` found that a user should know, one line each."""
         self.steps = 0

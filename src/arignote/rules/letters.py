@@ -81,9 +81,15 @@ def on_host(vectors: Sequence[torch.Tensor]) -> Iterator[list[Array]]:
             vector.copy_(host)
 
 
-def own_stream(rank: int, steps: int = 0) -> np.random.Generator:
-    """A generator of this worker's own, that no other worker and nobody else draws from."""
-    return np.random.Generator(np.random.PCG64(np.random.SeedSequence((_STREAM, rank, steps))))
+def own_stream(seed: int, rank: int, steps: int = 0) -> np.random.Generator:
+    """A generator of this worker's own, that no other worker and nobody else draws from.
+
+    Args:
+        seed: of the run.
+        steps: at which it begins.
+    """
+    words = np.random.SeedSequence((_STREAM, seed, rank, steps))
+    return np.random.Generator(np.random.PCG64(words))
 
 
 class Gossip(Rule):
@@ -114,7 +120,7 @@ class Gossip(Rule):
         """As `Rule.start`, and open the mailbox."""
         super().start(replica)
         self._replica = replica
-        self._random = own_stream(self.world.rank)
+        self._random = own_stream(self.seed, self.world.rank)
         if self.world.size == 1:
             self.remarks.append(
                 f"{self.name} with one worker is plain SGD: there is nobody to exchange with"
@@ -205,7 +211,7 @@ class Gossip(Rule):
     def merge_state_dicts(self, states: Sequence[dict[str, Any]]) -> None:
         """As `Rule.merge_state_dicts`; all begin at the consensus, with new generators."""
         super().merge_state_dicts(states)
-        self._random = own_stream(self.world.rank, self.steps)
+        self._random = own_stream(self.seed, self.world.rank, self.steps)
 
 
 def _known(bring: Bring) -> float:

@@ -14,7 +14,7 @@ generator can settle on what a single critic overlooks.
 Generative Adversarial Parallelization: Im, Ma, Kim, Taylor, arXiv 1612.04021. Theano-MPI, of the
 same group, calls it `swap`. As there, optimizer states stay with the worker. We differ:
 
-- every worker draws the matching by itself, from the number of the round; no broadcast;
+- every worker draws the matching by itself, from the seed and the number of the round;
 - any number of workers: of an odd one, one drawn by lot sits out a round; one alone always does;
 - all begin with worker 0's weights, as in every rule of ours: they differ from the first step on;
 - batch-norm statistics travel with the weights that they were measured on.
@@ -62,7 +62,7 @@ class Swap(Periodic):
                 f"swap trades weights, and {codec.name} only suits gradients, whose errors are "
                 f"made up for later: use {' or '.join(f'pair:{name}' for name in WEIGHT_CODECS)}"
             )
-        self._given, self.exchange = self.exchange, Exchange(Pair(self.world), codec)
+        self._given, self.exchange = self.exchange, Exchange(Pair(self.world, self.seed), codec)
         super().start(replica)
 
     def exchanged(self, replica: Replica) -> tuple[torch.Tensor, ...]:

@@ -76,7 +76,12 @@ class TwoLevel(Rule):
     def _open(self, rule: tuple[str, RuleOptions], world: World, exchange: Exchange) -> Any:
         name, options = rule
         opened: Rule = RULES.load(name)(
-            options, world, exchange, self.recorder, stop_on_nan=self.stop_on_nan
+            options,
+            world,
+            exchange,
+            self.recorder,
+            stop_on_nan=self.stop_on_nan,
+            seed=self.seed,
         )
         opened.remarks = self.remarks
         return opened

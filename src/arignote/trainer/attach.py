@@ -53,6 +53,7 @@ class Attached:
         exchange: str,
         clip_norm: float,
         timeout_seconds: float,
+        seed: int,
     ) -> None:
         name, options = parse_rule(rule)
         crew = open_crew(timeout_seconds)
@@ -72,7 +73,9 @@ class Attached:
             module, optimizer, allocate=way.route.allocate, clip_norm=clip_norm
         )
         check_fits_rule(parse_exchange(exchange), name, options.carries)
-        self._rule: Rule = RULES.load(name)(options, self._world, way, self.recorder, crew=crew)
+        self._rule: Rule = RULES.load(name)(
+            options, self._world, way, self.recorder, crew=crew, seed=seed
+        )
         self._asynchronous = options.asynchronous
         self._counters: list[Counter] = []
         self._closed = False
@@ -195,6 +198,7 @@ def attach(
     exchange: str = "auto",
     clip_norm: float = 0.0,
     timeout_seconds: float = 300.0,
+    seed: int = 0,
 ) -> Attached:
     """Make `module` and `optimizer` one worker of a run.
 
@@ -206,6 +210,7 @@ def attach(
         exchange: how, as in `--exchange`.
         clip_norm: clip the averaged gradient to this 2-norm; 0: off.
         timeout_seconds: how long to wait for other workers before an error names them.
+        seed: what the rule draws (partners) comes from it; give all workers the same.
 
     Raises:
         UserError: an unknown rule or exchange, or a module that cannot be trained.
@@ -219,4 +224,5 @@ def attach(
         exchange=exchange,
         clip_norm=clip_norm,
         timeout_seconds=timeout_seconds,
+        seed=seed,
     )

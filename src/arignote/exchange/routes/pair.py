@@ -1,7 +1,7 @@
 """pair: the workers trade their vectors two by two; nobody averages.
 
-In every round all workers draw the same random matching, from the number of the round alone, so
-that nobody has to be told; then partners a and b trade:
+In every round all workers draw the same random matching, from a seed and the number of the round,
+so that nobody has to be told; then partners a and b trade:
 
     x_a, x_b  <-  x_b, x_a          where p is odd, one worker keeps its own
 
@@ -17,15 +17,17 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from arignote.comm.base import World
 from arignote.exchange.base import Codec, Route, State
 
-_SEED = 160508325
+_STREAM = 160508325
+"""Tells these draws from all others of the same seed."""
 _TRADE = 3
 
 
-def matching(workers: int, number: int) -> list[int]:
+def matching(workers: int, number: int, seed: int = 0) -> list[int]:
     """Each worker's partner in round `number`, shape (workers,); itself: it sits out."""
-    order = np.random.default_rng([_SEED, number]).permutation(workers).tolist()
+    order = np.random.default_rng([_STREAM, seed, number]).permutation(workers).tolist()
     partners = list(range(workers))
     for a, b in zip(order[0::2], order[1::2], strict=False):
         partners[a], partners[b] = b, a
@@ -33,18 +35,30 @@ def matching(workers: int, number: int) -> list[int]:
 
 
 class Pair(Route):
-    """Point-to-point messages of any MPI, one each way."""
+    """Point-to-point messages of any MPI, one each way.
+
+    Args:
+        seed: of the matchings; the same on all workers.
+    """
 
     name = "pair"
     needs_meeting = False
     averages = False
+
+    def __init__(self, world: World, seed: int = 0) -> None:
+        super().__init__(world)
+        self._seed = seed
+
+    def twin(self, world: World) -> Pair:
+        """See `Route.twin`."""
+        return Pair(world, self._seed)
 
     def mean_(self, vector: torch.Tensor, codec: Codec, state: State, what: str) -> int:
         """Replace `vector` by the partner's; it changes only once that has arrived whole.
 
         The vectors of one replica count their rounds alike, so they all go to one partner.
         """
-        partner = matching(self.world.size, state.rounds)[self.world.rank]
+        partner = matching(self.world.size, state.rounds, self._seed)[self.world.rank]
         if partner == self.world.rank:
             return 0
         elements = vector.numel()
