@@ -85,3 +85,14 @@ def test_lossy_codecs_reach_the_accuracy_of_the_main_job(train: Any, exchange: s
     summary = train(2, {"run.model": "digits-cnn", "run.exchange": exchange}).summary
     assert summary["exchange"] == exchange
     assert summary["metrics"]["accuracy"] >= 0.97
+
+
+def test_diloco_with_int8_sends_300_times_less_than_bsp(train: Any) -> None:
+    settings = {"run.model": "digits-mlp", "train.steps": 100, "train.validate_every_epochs": 0}
+    sent = [
+        train(2, settings | {"run.rule": rule, "run.exchange": exchange}, folder=exchange[-4:])
+        for rule, exchange in (("bsp", "asa:fp32"), ("diloco:period=100", "asa:int8"))
+    ]
+    bsp, diloco = (run.summary["wire_bytes"] for run in sent)
+    # 100 rounds of 4 bytes a value against one of a byte, and a scale for every block of them.
+    assert 300 < bsp / diloco < 400
