@@ -59,6 +59,74 @@ def test_a_limit_below_the_stop_still_counts() -> None:
     assert counter.read() == (2, True)
 
 
+def test_what_is_left() -> None:
+    counter = cells()
+    assert [counter.left(3), counter.left(0)] == [3, 0]
+    counter.take(3)
+    counter.take(3)
+    assert [counter.left(3), counter.left(1), counter.left(9)] == [1, 0, 7]
+    counter.stop(4)
+    assert [counter.left(3), counter.left(9)] == [1, 2]
+
+
+def of_a_client(work: Any, workers: int = 2) -> Any:
+    """What `work(counter)` returns on worker 1 of a remote counter that nobody else takes from."""
+
+    def rank(world: World) -> Any:
+        counter = RemoteCounter(world)
+        result = work(counter) if world.rank == 1 else None
+        world.meet([], "the end of the work")
+        counter.close()
+        return result
+
+    return run_threads(thread_worlds(workers), rank)[1]
+
+
+def test_the_next_number_is_there_before_it_is_needed(wait_until: Any) -> None:
+    def work(counter: Any) -> list[Any]:
+        numbers = [counter.take(10)]
+        for _ in range(3):
+            counter.ask_ahead(10, 2)
+            # Nobody takes meanwhile: the answer comes by itself.
+            requests = counter._asked.requests
+            wait_until(lambda: all(r.done() for r in requests), 5, "the answer")  # noqa: B023
+            numbers.append(counter.take(10))
+        return [*numbers, counter.take(10), counter.read()]
+
+    assert of_a_client(work) == [0, 1, 2, 3, 4, (5, False)]
+
+
+@pytest.mark.parametrize(("spare", "ahead"), [(0, 4), (1, 3), (3, 1), (4, 0), (99, 0)])
+def test_the_last_numbers_are_not_given_ahead(spare: int, ahead: int) -> None:
+    def work(counter: Any) -> list[int]:
+        reached = []
+        for _ in range(4):
+            counter.ask_ahead(4, spare)
+            reached.append(counter.read()[0])
+            counter.take(4)
+        # There is none left, and that is known ahead, for good.
+        counter.ask_ahead(4, spare)
+        assert counter.take(4) is None
+        return reached
+
+    # What the counter has come to when the question was answered: one more where it gave a number.
+    assert of_a_client(work) == [n + (n < ahead) for n in range(4)]
+
+
+def test_a_number_asked_for_ahead_outlives_a_wish_to_stop() -> None:
+    def work(counter: Any) -> list[Any]:
+        counter.ask_ahead(100, 5)
+        counter.stop(3)
+        made = [counter.take(100)]
+        while made[-1] is not None:
+            counter.ask_ahead(100, 0)
+            made.append(counter.take(100))
+        return [*made, counter.read()]
+
+    # It was given before the stop: the step it belongs to is made whole.
+    assert of_a_client(work) == [0, 1, 2, None, (3, True)]
+
+
 @pytest.mark.parametrize("kind", service_checks.KINDS)
 @pytest.mark.parametrize("size", [2, 3, 5])
 def test_threads(kind: Any, size: int) -> None:

@@ -116,3 +116,16 @@ def test_who_says_no_goodbye_is_named() -> None:
             say_goodbye(world, 0, "it")
 
     run_threads(thread_worlds(3, timeout_seconds=0.3), work)
+
+
+def test_how_long_it_sleeps(monkeypatch: pytest.MonkeyPatch) -> None:
+    (world,) = thread_worlds(1)
+    service, clock = Service(world, {}, clients=1), [100.0]
+    monkeypatch.setattr("arignote.comm.service.time.monotonic", lambda: clock[0])
+    service._did, naps = 100.0, []
+    for clock[0] in (100.0, 100.001, 100.004, 100.1, 200.0):
+        naps.append(round(service._nap_seconds(), 6))
+    assert naps == [0.0005, 0.0005, 0.001, 0.002, 0.002]
+    # What is on its way moves only when somebody looks.
+    service._sending.append((world.send(torch.ones(1), 0, 1), torch.ones(1)))
+    assert service._nap_seconds() == 0.0001

@@ -192,6 +192,27 @@ a non-zero exit code. Per user-direction, the job has been aborted.
 mpirun noticed that process rank 2 with PID 0 on node n1 exited on signal 11 (Segmentation fault).
 {RULE}
 """
+OPEN_MPI_5_PEER = f"""\
+{RULE}
+An MPI communication peer process has unexpectedly disconnected.  This
+usually indicates a failure in the peer process (e.g., a crash or
+otherwise exiting without calling MPI_FINALIZE first).
+
+  Local host: h0
+  Local PID:  51
+  Peer host:  h1
+{RULE}
+\0[h0:00000] *** An error occurred in Socket closed
+[h0:00000] *** reported by process [649723905,0]
+[h0:00000] *** MPI_ERRORS_ARE_FATAL (processes in this communicator will now abort,
+[h0:00000] ***    and MPI will try to terminate your MPI job as well)
+\0
+{RULE}
+prterun has exited due to process rank 0 with PID 0 on node h0 calling
+"abort". This may have caused other processes in the application to be
+terminated by signals sent by prterun (as reported here).
+{RULE}
+"""
 DOUBLE = "=" * 83
 MPICH_KILLED = f"""\
 
@@ -249,6 +270,8 @@ BANNERS = [
     (OpenMPI(), OPEN_MPI_5_KILLED, Death(9, rank=1)),
     (OpenMPI(), OPEN_MPI_5_EXIT, None),
     (OpenMPI(), OPEN_MPI_4_EXIT, Death(11, rank=2)),
+    (OpenMPI(), OPEN_MPI_5_PEER, Death(None, host="h1")),
+    (OpenMPI(), OPEN_MPI_5_PEER + OPEN_MPI_5_KILLED, Death(9, rank=1)),
     (MPICH(), MPICH_KILLED, Death(9, pid=2374)),
     (MPICH(), MPICH_EXIT, None),
     (MPICH(), MPICH_ABORT, None),

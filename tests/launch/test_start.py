@@ -283,6 +283,8 @@ def test_a_launcher_that_failed(tmp_path):
     )
 
 
+BROKE = "was killed, or its host or network failed: the connections to it broke"
+SERVER = {"rank": 2, "host": "b", "pid": 72, "kind": "server"}
 PEERS = [{"rank": 0, "host": "a", "pid": 70}, {"rank": 1, "host": "b", "pid": 71}]
 
 
@@ -297,6 +299,12 @@ PEERS = [{"rank": 0, "host": "a", "pid": 70}, {"rank": 1, "host": "b", "pid": 71
         (PEERS, Death(9, pid=99), "a worker (pid 99) was killed by SIGKILL"),
         (PEERS, Death(9), "a worker was killed by SIGKILL"),
         (PEERS[:1], Death(9), "worker 0 (host a, pid 70) was killed by SIGKILL"),
+        (PEERS[:1], Death(9, pid=99), "a worker (pid 99) was killed by SIGKILL"),
+        (PEERS, Death(None, host="b.site"), f"worker 1 (host b, pid 71) {BROKE}"),
+        (PEERS, Death(None, host="c"), f"a worker (host c) {BROKE}"),
+        (None, Death(None, host="b"), f"a worker (host b) {BROKE}"),
+        ([*PEERS, SERVER], Death(9, rank=2), "server 2 (host b, pid 72) was killed by SIGKILL"),
+        ([*PEERS, SERVER], Death(None, host="b"), f"worker 1 or server 2 (host b) {BROKE}"),
     ],
 )
 def test_a_worker_that_was_killed(tmp_path, peers, death, who):

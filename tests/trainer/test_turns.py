@@ -69,8 +69,8 @@ def test_a_wish_to_stop_ends_at_a_whole_step(size: int, hosts: Any) -> None:
     (steps,) = {steps for steps, _ in everybodys}
     made = sorted(chain(*(made for _, made in everybodys)))
     assert made == [(step, part) for step in range(steps) for part in range(size)]
-    # The others may have begun another part each meanwhile.
-    assert 5 <= steps <= 5 + size
+    # The others may have begun another part each meanwhile, and asked for one more.
+    assert 5 <= steps <= 5 + 2 * size
 
 
 def test_a_slow_worker_makes_fewer_and_nobody_waits_for_it() -> None:
@@ -93,14 +93,47 @@ def test_a_slow_worker_makes_fewer_and_nobody_waits_for_it() -> None:
     assert sync < 0.15
 
 
+def test_who_is_slow_spares_as_many_as_go_while_it_makes_one(wait_until: Any) -> None:
+    made, spared = [0, 0], []
+
+    def work(world: World) -> None:
+        turns = Taken(world, Recorder())
+        ask = turns._counter.ask_ahead
+
+        def spy(limit: int, spare: int) -> None:
+            if world.rank == 1:
+                spared.append(spare)
+            ask(limit, spare)
+
+        def make(step: int, part: int) -> bool:
+            # Worker 0 makes ten while worker 1 makes one.
+            ahead = made[0] - 10 * made[1]
+            if world.rank == 0 and ahead == 10:
+                wait_until(lambda: made[0] < 10 * made[1] + 10, 20, "a part of worker 1")
+            if world.rank == 1:
+                wait_until(lambda: made[0] >= 10 * made[1] + 10 or sum(made) >= 79, 20, "ten parts")
+            made[world.rank] += 1
+            return False
+
+        turns._counter.ask_ahead = spy  # type: ignore[method-assign]
+        assert turns.run(40, make) == (40, False)
+        turns.close()
+
+    run(2, work, ("a", "b"))
+    assert sum(made) == 80
+    # Nothing was asked for ahead before that was known.
+    assert len(spared) == made[1] - 1
+    assert all(8 <= spare <= 22 for spare in spared), spared
+
+
 def test_all_have_read_before_anybody_goes_on() -> None:
-    # A worker that is late to look must not take the next part of another for the last.
+    # Where worker 0 is late to look, it must not take the next part of another for the last.
     def work(world: World) -> None:
         turns = Taken(world, Recorder())
         read = turns._counter.read
 
         def late() -> tuple[int, bool]:
-            time.sleep(0.05 * world.rank)
+            time.sleep(0.05)
             return read()
 
         turns._counter.read = late  # type: ignore[method-assign]

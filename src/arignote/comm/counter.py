@@ -16,14 +16,15 @@ from collections.abc import Sequence
 import torch
 
 from arignote.comm.base import World
-from arignote.comm.service import Service, ask, say_goodbye
+from arignote.comm.service import Question, Service, ask, begin, say_goodbye
 from arignote.comm.shared_memory import SharedRows
 from arignote.errors import UserError
 
 _WHAT = "the counter of the batches"
 _NEXT, _STOP_AT = 0, 1
 _NEVER = 2**62
-_TAKE, _STOP, _READ = range(3)
+_TAKE, _AHEAD, _STOP, _READ = range(4)
+_NONE, _LATER = -1, -2
 
 
 class Counter(ABC):
@@ -32,6 +33,12 @@ class Counter(ABC):
     @abstractmethod
     def take(self, limit: int, first: int = 0) -> int | None:
         """The next number from `first` on, if it is below `limit` and no `stop` forbids it."""
+
+    def ask_ahead(self, limit: int, spare: int) -> None:  # noqa: B027 (most answer at once)
+        """Begin the `take(limit)` that comes next, where an answer takes a while.
+
+        The last `spare` numbers are not given ahead of their time: see `RemoteCounter`.
+        """
 
     @abstractmethod
     def stop(self, multiple: int) -> None:
@@ -63,6 +70,11 @@ class Cells(Counter):
             return None
         self._cells[_NEXT] = number + 1
         return number
+
+    def left(self, limit: int) -> int:
+        """How many numbers below `limit` nobody has taken and no `stop` forbids."""
+        end = min(limit, int(self._cells[_STOP_AT]))
+        return max(0, end - int(self._cells[_NEXT]))
 
     def stop(self, multiple: int) -> None:
         """See `Counter.stop`."""
@@ -105,6 +117,16 @@ class SharedCounter(Counter):
 class RemoteCounter(Counter):
     """Cells of worker 0, which a thread of its serves to all; collective.
 
+    An answer takes a message there and back, and a moment until that thread runs: of small models
+    longer than a step. So a worker asks for its next number while it computes, and finds it there.
+
+    The bad story of the last numbers:
+    1. a worker ten times slower than the others takes a number, and one more ahead,
+    2. the others take all that are left, and come to the end of the epoch,
+    3. where they wait for two of its batches, though one of them was free for the second.
+    So of the last `spare` numbers none is given ahead: as many as all together take in the time in
+    which this worker makes one.
+
     Raises:
         UserError: this MPI serves one thread only.
     """
@@ -116,6 +138,7 @@ class RemoteCounter(Counter):
                 "second one to share out batches: use a rule that keeps step, such as diloco"
             )
         self._world = world.split(0)
+        self._asked: Question | None = None
         self._service: Service | None = None
         if world.rank == 0:
             desk = _CounterDesk(Cells(torch.zeros(2, dtype=torch.int64)))
@@ -124,8 +147,16 @@ class RemoteCounter(Counter):
 
     def take(self, limit: int, first: int = 0) -> int | None:
         """See `Counter.take`."""
-        number = int(self._ask(_TAKE, limit, first)[0])
-        return None if number < 0 else number
+        asked, self._asked = self._asked, None
+        number = _LATER if asked is None else int(asked.finish(self._world, _WHAT)[0])
+        if number == _LATER:
+            number = int(self._ask(_TAKE, limit, first)[0])
+        return None if number == _NONE else number
+
+    def ask_ahead(self, limit: int, spare: int) -> None:
+        """See `Counter.ask_ahead`; worker 0 has the cells at hand."""
+        if self._service is None:
+            self._asked = begin(self._world, 0, 0, (_AHEAD, limit, spare))
 
     def stop(self, multiple: int) -> None:
         """See `Counter.stop`."""
@@ -161,11 +192,13 @@ class _CounterDesk:
     def answer(
         self, source: int, numbers: Sequence[float], payload: torch.Tensor | None
     ) -> tuple[Sequence[float], None]:
-        """The number (-1: none), or the state, after the change that was asked for."""
+        """The number (or why none is given), or the state, after the change that was asked for."""
         kind, *rest = map(int, numbers)
-        if kind == _TAKE:
-            taken = self._cells.take(rest[0], rest[1])
-            return [-1 if taken is None else taken], None
+        if kind == _AHEAD and 0 < self._cells.left(rest[0]) <= rest[1]:
+            return [_LATER], None
+        if kind in (_TAKE, _AHEAD):
+            taken = self._cells.take(rest[0], rest[1] if kind == _TAKE else 0)
+            return [_NONE if taken is None else taken], None
         if kind == _STOP:
             self._cells.stop(rest[0])
         return [*map(float, self._cells.read())], None

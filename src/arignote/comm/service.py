@@ -21,7 +21,7 @@ from arignote.errors import LostWorkerError
 _QUESTION, _PAYLOAD, _ANSWER, _ENCLOSED = 11, 12, 13, 14
 _NUMBERS = 8
 _GOODBYE = -1.0
-_NAP_SECONDS = 0.0005
+_MOVING_NAP_SECONDS, _LEAST_NAP_SECONDS, _LONGEST_NAP_SECONDS = 0.0001, 0.0005, 0.002
 
 
 class Desk(Protocol):
@@ -126,6 +126,8 @@ class Service:
         self._gone: set[int] = set()
         self._arriving: list[_Arriving] = []
         self._sending: list[tuple[Request, torch.Tensor]] = []
+        self._did = time.monotonic()
+        """When there was last something to do."""
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
@@ -133,8 +135,10 @@ class Service:
     def run(self) -> None:
         """Serve until all clients have said goodbye and have all their answers."""
         while len(self._gone) < self._clients or self._arriving or self._sending:
-            if not self._turn():
-                time.sleep(_NAP_SECONDS)
+            if self._turn():
+                self._did = time.monotonic()
+            else:
+                time.sleep(self._nap_seconds())
 
     def start(self) -> None:
         """Run in a thread."""
@@ -174,6 +178,18 @@ class Service:
                 f"{', '.join(names)} did not say goodbye within {self._world.timeout_seconds:g} s: "
                 "look at that worker, or raise train.timeout_seconds"
             )
+
+    def _nap_seconds(self) -> float:
+        """Until the next look.
+
+        Each takes the interpreter's lock from whoever trains beside the thread, and its core. So
+        the longer nobody has asked, the longer the nap; but a message that is on its way over TCP
+        moves only when somebody looks.
+        """
+        if self._arriving or self._sending:
+            return _MOVING_NAP_SECONDS
+        quarter = (time.monotonic() - self._did) / 4
+        return min(max(quarter, _LEAST_NAP_SECONDS), _LONGEST_NAP_SECONDS)
 
     def _turn(self) -> bool:
         """Look after everything once; whether there was anything to do."""

@@ -84,17 +84,38 @@ def failed(message: str) -> ArignoteError:
 
 def who(death: Death, run_folder: Path | None) -> str:
     """`worker 1 (host a, pid 7) was killed by SIGKILL`, as well as it is known."""
-    name = signal.Signals(death.signal).name
-    peers: list[dict[str, Any]] = []
-    if run_folder is not None:
-        starts = [event for event in read_events(run_folder) if event["event"] == "start"]
-        peers = starts[-1]["peers"] if starts else []
-    for peer in peers:
-        if death.rank == peer["rank"] or death.pid == peer["pid"] or len(peers) == 1:
-            return (
-                f"worker {peer['rank']} (host {peer['host']}, pid {peer['pid']}) was killed by "
-                f"{name}"
-            )
+    if death.signal is None:
+        how = "was killed, or its host or network failed: the connections to it broke"
+    else:
+        how = f"was killed by {signal.Signals(death.signal).name}"
+    peers = [peer for peer in _peers(run_folder) if _may_be(death, peer)]
+    if len(peers) == 1:
+        (peer,) = peers
+        kind = peer.get("kind", "worker")
+        return f"{kind} {peer['rank']} (host {peer['host']}, pid {peer['pid']}) {how}"
     if death.rank is not None:
-        return f"worker {death.rank} was killed by {name}"
-    return f"a worker{f' (pid {death.pid})' if death.pid else ''} was killed by {name}"
+        return f"worker {death.rank} {how}"
+    if death.host is not None:
+        those = " or ".join(f"{peer.get('kind', 'worker')} {peer['rank']}" for peer in peers)
+        return f"{those or 'a worker'} (host {death.host}) {how}"
+    return f"a worker{f' (pid {death.pid})' if death.pid else ''} {how}"
+
+
+def _peers(run_folder: Path | None) -> list[dict[str, Any]]:
+    """Who last started, workers and servers."""
+    if run_folder is None:
+        return []
+    starts = [event for event in read_events(run_folder) if event["event"] == "start"]
+    return starts[-1]["peers"] if starts else []
+
+
+def _may_be(death: Death, peer: dict[str, Any]) -> bool:
+    """Whether it can be `peer` that died."""
+    if death.rank is not None:
+        return bool(death.rank == peer["rank"])
+    if death.pid is not None:
+        return bool(death.pid == peer["pid"])
+    if death.host is not None:
+        # MPI may know a host by its whole name, or by the first part of it.
+        return bool(death.host.partition(".")[0] == peer["host"].partition(".")[0])
+    return True

@@ -210,7 +210,8 @@ class Supervisor:
         held: list[str] = []
         sifted = error or self._flavour.noise_on_stdout
         for raw in stream:
-            text = raw.decode(errors="replace").rstrip("\n")
+            # Open MPI closes what an aborting worker says with a zero byte.
+            text = raw.decode(errors="replace").rstrip("\n").strip("\0")
             if sifted and (held or self._flavour.starts_noise(text)):
                 held.append(text)
                 while held and self._flavour.ends_noise(held):

@@ -60,6 +60,7 @@ class ADPSGD(Gossip):
     name = "adpsgd"
     options: ADPSGDOptions
     answered = True
+    loops = (half_difference_, add_)
 
     asked: int | None = None
     """Whose answer is still to come."""

@@ -73,6 +73,7 @@ class Push:
         self._options = options
         self.rows = int(options.compensation == "adaptive")
         self.keeps = options.compensation != "none"
+        self.loops: Sequence[Any] = (push_, push_compensated_) if self.keeps else (push_,)
 
     def meet(
         self,

@@ -57,6 +57,7 @@ class Elastic:
 
     rows = 0
     keeps = False
+    loops: Sequence[Any] = (difference_, move_)
 
     def meet(
         self,

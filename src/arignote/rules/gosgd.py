@@ -29,7 +29,7 @@ from arignote.config.rule_options import GOSGDOptions
 from arignote.exchange.letter_format import Array
 from arignote.exchange.letters import Letter, Mailbox
 from arignote.frameworks.base import Replica
-from arignote.rules.letters import Gossip, keep_rest, mix, on_host
+from arignote.rules.letters import Gossip, keep_rest, keep_rest_, mix, mix_, on_host
 
 LEAST_WEIGHT = 1e-30
 
@@ -44,6 +44,7 @@ class GOSGD(Gossip):
 
     name = "gosgd"
     options: GOSGDOptions
+    loops = (mix_, keep_rest_)
 
     weight = 1.0
     """w_i."""

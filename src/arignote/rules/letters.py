@@ -20,7 +20,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 
-from arignote.exchange.jit import jit
+from arignote.exchange.jit import jit, load
 from arignote.exchange.letter_format import Array
 from arignote.exchange.letters import Letter, Mailbox
 from arignote.frameworks.base import Replica
@@ -101,6 +101,8 @@ class Gossip(Rule):
     weights_are_local = True
     answered: ClassVar[bool] = False
     """Whether letters are answered."""
+    loops: ClassVar[Sequence[Any]]
+    """The compiled loops that `write` and `read` use."""
 
     _box: Mailbox | None = None
 
@@ -127,6 +129,7 @@ class Gossip(Rule):
             )
             return
         hosts = [host_of(vector) for vector in replica.parameters]
+        load(self.loops, [host.numpy().dtype for host in hosts])
         self._box = Mailbox(self.world, self.exchange.codec, hosts)
 
     def step(self, replica: Replica, bring: Bring) -> StepResult:

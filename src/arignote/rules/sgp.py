@@ -36,12 +36,13 @@ from typing import Any
 import torch
 
 from arignote.config.rule_options import SGPOptions
+from arignote.exchange.jit import load
 from arignote.exchange.letter_format import Array
 from arignote.exchange.letters import Incoming, Mailbox
 from arignote.frameworks.base import Replica
 from arignote.rules.alone import step_alone
 from arignote.rules.base import Bring
-from arignote.rules.letters import host_of, keep_rest, mix, on_host
+from arignote.rules.letters import host_of, keep_rest, keep_rest_, mix, mix_, on_host
 from arignote.rules.periodic import Periodic
 
 
@@ -86,6 +87,7 @@ class SGP(Periodic):
             )
             return
         hosts = [host_of(vector) for vector in replica.parameters]
+        load((mix_, keep_rest_), [host.numpy().dtype for host in hosts])
         self._box = Mailbox(self.world, self.exchange.codec, hosts)
 
     def is_due(self, replica: Replica) -> bool:

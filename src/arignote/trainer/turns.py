@@ -8,6 +8,7 @@ the same samples, at the same learning rates, and a slow worker makes fewer of t
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Callable
 from typing import TypeAlias
 
@@ -58,27 +59,37 @@ class Taken(Turns):
         self._counter: Counter = open_counter(world)
         self._first = 0
         """The number at which the steps of this `run` begin."""
+        self._strides: deque[int] = deque(maxlen=2)
+        """How many numbers all have taken while this worker made one, of its last two parts."""
 
     def run(self, steps: int, make: Make) -> tuple[int, bool]:
         """See `Turns.run`."""
         parts = self._world.size
         limit = self._first + steps * parts
-        while (number := self._take(limit)) is not None:
+        before = None
+        while (number := self._take(limit, before)) is not None:
+            before = number
             if make(*divmod(number - self._first, parts)):
                 self._counter.stop(parts)
         # All parts that were taken are made when all workers are here.
         self._world.meet([], "the end of the steps that all make together")
-        reached, stopped = self._counter.read()
-        # Who goes on takes the next, so all must have read first.
-        self._world.meet([], "the end of the steps that all make together")
+        # Who goes on takes the next, so worker 0 reads before anybody may, and tells the others.
+        state = self._counter.read() if self._world.rank == 0 else (0, False)
+        reached, stopped = self._world.meet(state, "the end of the steps that all make together")
         self._recorder.end("sync")
-        made = (reached - self._first) // parts
-        self._first = reached
-        return made, stopped
+        made = (int(reached) - self._first) // parts
+        self._first = int(reached)
+        return made, bool(stopped)
 
-    def _take(self, limit: int) -> int | None:
+    def _take(self, limit: int, before: int | None) -> int | None:
+        """The next number, after `before`; the one after it is asked for ahead."""
         self._recorder.start()
         number = self._counter.take(limit)
+        if number is not None:
+            if before is not None:
+                self._strides.append(number - before)
+            if self._strides:
+                self._counter.ask_ahead(limit, max(self._world.size, *self._strides))
         self._recorder.end("wait")
         return number
 

@@ -30,6 +30,8 @@ class MeetsCentre(Protocol):
     """Vectors that it keeps beside the centre."""
     keeps: bool
     """Whether it must know what each worker was last given."""
+    loops: Sequence[Any]
+    """The compiled loops that a visit uses, in the worker and where the centre is."""
 
     def meet(
         self,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 
 from arignote.comm.base import World
@@ -15,6 +16,7 @@ from arignote.exchange.base import Codec, cut
 from arignote.exchange.centre.base import Centre, MeetsCentre
 from arignote.exchange.centre.remote import CentreDesk, RemoteCentre
 from arignote.exchange.centre.shared import SharedCentre
+from arignote.exchange.jit import load
 
 _WHAT = "the opening of the centre"
 
@@ -37,6 +39,7 @@ def open_centres(
         UserError: more servers than elements, or a codec where nothing goes over a wire.
     """
     sizes = [(vector.numel(), str(vector.dtype).removeprefix("torch.")) for vector in vectors]
+    load(rule.loops, [np.dtype(name) for _, name in sizes])
     if not crew.servers and crew.one_host:
         if not codec.lossless:
             raise UserError(
@@ -61,18 +64,19 @@ def open_centres(
     ]
 
 
-def serve_centres(crew: Crew, load: Callable[[Any, str], tuple[MeetsCentre, Codec]]) -> None:
+def serve_centres(crew: Crew, find: Callable[[Any, str], tuple[MeetsCentre, Codec]]) -> None:
     """A server's whole work, until the last worker has said goodbye; collective.
 
     Args:
-        load: (rule as described, codec's name) -> what does a visit, and the codec.
+        find: (rule as described, codec's name) -> what does a visit, and the codec.
 
     Raises:
         UserError: as `open_centres`.
     """
     told = crew.whole.gather(None, _WHAT)[0]
     _check(crew, told["sizes"])
-    rule, codec = load(told["rule"], told["codec"])
+    rule, codec = find(told["rule"], told["codec"])
+    load(rule.loops, [np.dtype(name) for _, name in told["sizes"]])
     world = crew.whole.split(0)
     _service(world, _servers(crew), told["sizes"], rule, codec).run()
 

@@ -33,11 +33,13 @@ class Job:
 
 @dataclass(frozen=True)
 class Death:
-    """What a launcher said about a process that was killed."""
+    """What a launcher, or another worker, said about a process that was killed."""
 
-    signal: int
+    signal: int | None
+    """None: all that is known is that its connections broke."""
     rank: int | None = None
     pid: int | None = None
+    host: str | None = None
 
 
 class Flavour(ABC):
