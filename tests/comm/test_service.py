@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from arignote.comm.base import World
-from arignote.comm.service import Service, ask, say_goodbye
+from arignote.comm.questions import ask, say_goodbye
+from arignote.comm.service import Service
 from arignote.comm.threads import run_threads, thread_worlds
 from arignote.errors import LostWorkerError
 
@@ -57,9 +58,9 @@ def test_beside_the_thread_the_own_process_asks_too() -> None:
         service = Service(world, {0: desk}, clients=2)
         service.start()
         for _ in range(300):
-            service.ask_here(0, (1, 0))
+            service.answer_here(0, (1, 0))
         service.join()
-        assert service.busy_seconds > 0
+        assert 0 < service.load < 1
 
     run_threads(thread_worlds(3), work)
     assert desk.total == 900
@@ -69,15 +70,12 @@ def test_beside_the_thread_the_own_process_asks_too() -> None:
 class Broken:
     """A desk with a fault."""
 
-    def payload(self, source: int, numbers: Sequence[float]) -> None:
-        """Nothing follows."""
-
-    def answer(self, source: int, numbers: Sequence[float], payload: Any) -> Any:
+    def answer(self, source: int, numbers: Sequence[float]) -> Any:
         """The fault."""
         raise RuntimeError(f"a fault with {source}")
 
 
-@pytest.mark.parametrize("where", ["ask_here", "join"])
+@pytest.mark.parametrize("where", ["answer_here", "join"])
 def test_an_error_at_a_desk_reaches_the_main_thread(where: str) -> None:
     told = threading.Event()
 
@@ -93,7 +91,7 @@ def test_an_error_at_a_desk_reaches_the_main_thread(where: str) -> None:
         service.start()
         assert told.wait(10)
         with pytest.raises(RuntimeError, match="a fault with 1"):
-            service.join() if where == "join" else service.ask_here(0, ())
+            service.join() if where == "join" else service.answer_here(0, ())
 
     run_threads(thread_worlds(2, timeout_seconds=0.3), work)
 

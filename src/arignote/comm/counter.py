@@ -16,7 +16,8 @@ from collections.abc import Sequence
 import torch
 
 from arignote.comm.base import World
-from arignote.comm.service import Service, ask, say_goodbye
+from arignote.comm.questions import ask, say_goodbye
+from arignote.comm.service import Service
 from arignote.comm.shared_memory import SharedRows
 from arignote.errors import UserError
 
@@ -138,7 +139,7 @@ class RemoteCounter(Counter):
 
     def _ask(self, *question: int) -> Sequence[float]:
         if self._service is not None:
-            return self._service.ask_here(0, question)[0]
+            return self._service.answer_here(0, question)[0]
         return ask(self._world, 0, 0, question, _WHAT)
 
     def close(self) -> None:
@@ -155,12 +156,7 @@ class _CounterDesk:
     def __init__(self, cells: Cells) -> None:
         self._cells = cells
 
-    def payload(self, source: int, numbers: Sequence[float]) -> None:
-        """Nothing follows."""
-
-    def answer(
-        self, source: int, numbers: Sequence[float], payload: torch.Tensor | None
-    ) -> tuple[Sequence[float], None]:
+    def answer(self, source: int, numbers: Sequence[float]) -> tuple[Sequence[float], None]:
         """The number (-1: none), or the state, after the change that was asked for."""
         kind, *rest = map(int, numbers)
         if kind == _TAKE:

@@ -13,7 +13,8 @@ from arignote.comm.service import Service
 from arignote.errors import UserError
 from arignote.exchange.base import Codec, cut
 from arignote.exchange.centre.base import Centre, MeetsCentre
-from arignote.exchange.centre.remote import CentreDesk, RemoteCentre
+from arignote.exchange.centre.desk import CentreDesk
+from arignote.exchange.centre.remote import RemoteCentre
 from arignote.exchange.centre.shared import SharedCentre
 
 _WHAT = "the opening of the centre"

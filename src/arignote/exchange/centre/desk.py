@@ -1,0 +1,148 @@
+"""A server's end of a centre: a slice of it, and what `meet` does to it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+
+import torch
+
+from arignote.comm.service import Parts
+from arignote.exchange.base import Codec
+from arignote.exchange.centre.base import Array, MeetsCentre
+from arignote.exchange.centre.wire import PART_ELEMENTS, Wire
+
+VISIT, READ, WRITE, BEGIN, BEHIND = range(5)
+"""What is asked for: the first number of a question."""
+
+
+class CentreDesk:
+    """Answers questions to a slice of the centre.
+
+    Args:
+        elements, dtype: of the slice.
+    """
+
+    def __init__(self, elements: int, dtype: torch.dtype, rule: MeetsCentre, codec: Codec) -> None:
+        self._rule, self._codec = rule, codec
+        self._elements, self._dtype = elements, dtype
+        self._rows: list[Array] = [
+            torch.zeros(elements, dtype=dtype).numpy() for _ in range(1 + rule.rows)
+        ]
+        self._values = torch.empty(min(elements, PART_ELEMENTS), dtype=dtype).numpy()
+        self._kept: dict[int, Array] = {}
+        self._seen: dict[int, int] = {}
+        self._wires: dict[int, Wire] = {}
+        self._visits = 0
+
+    def answer(self, source: int, numbers: Sequence[float]) -> tuple[Sequence[float], Parts | None]:
+        """See `Desk.answer`."""
+        kind, row = int(numbers[0]), int(numbers[1])
+        if kind == VISIT:
+            return self._visit(source, numbers[1:])
+        if kind == BEHIND:
+            return (self._visits - self._seen.get(source, 0),), None
+        wire = self._wire(source)
+        if kind == READ:
+            return (), _Reading(wire, self._rows[row])
+        if kind == WRITE:
+            return (), _Writing(wire, self._rows[row])
+        self._seen[source] = self._visits - row
+        if not numbers[2]:
+            return (), None
+        kept = self._rows[0].copy() if self._rule.keeps else None
+        if kept is not None:
+            self._kept[source] = kept
+        return (), _Writing(wire, kept)
+
+    def _wire(self, source: int) -> Wire:
+        if source not in self._wires:
+            self._wires[source] = Wire(self._codec, self._elements, self._dtype)
+        return self._wires[source]
+
+    def _visit(self, source: int, numbers: Sequence[float]) -> tuple[Sequence[float], Parts]:
+        staleness = self._visits - self._seen.get(source, 0)
+        self._visits += 1
+        self._seen[source] = self._visits
+        visiting = _Visiting(
+            self._rule,
+            self._wire(source),
+            self._rows,
+            self._kept.get(source),
+            numbers,
+            staleness,
+            self._values,
+        )
+        return (staleness,), visiting
+
+
+class _Visiting:
+    """A visit, part by part.
+
+    Args:
+        values: memory for a part that is decoded.
+    """
+
+    def __init__(
+        self,
+        rule: MeetsCentre,
+        wire: Wire,
+        rows: Sequence[Array],
+        kept: Array | None,
+        numbers: Sequence[float],
+        staleness: int,
+        values: Array,
+    ) -> None:
+        self.parts, self.room = wire.parts, wire.room
+        self._rule, self._wire, self._rows, self._kept = rule, wire, rows, kept
+        self._numbers, self._staleness, self._values = numbers, staleness, values
+
+    def reply(self, number: int) -> torch.Tensor:
+        """Meet it; lossless, in the very memory that it came in and goes back from."""
+        wire, place = self._wire, self._wire.place(number)
+        if wire.lossless:
+            values, through = wire.values(number), None
+        else:
+            values = self._values[: place.stop - place.start]
+            wire.unpack(number, values)
+            through = partial(wire.round_trip, number)
+        centre, *rows = (row[place] for row in self._rows)
+        kept = None if self._kept is None else self._kept[place]
+        self._rule.meet(values, centre, rows, kept, self._numbers, self._staleness, through)
+        answer = wire.room(number) if wire.lossless else wire.pack(number, values)
+        if kept is not None:
+            wire.unpack(number, kept)
+        return answer
+
+
+class _Reading:
+    """A row goes out, plain."""
+
+    def __init__(self, wire: Wire, row: Array) -> None:
+        self.parts = wire.parts
+        self._wire, self._row = wire, row
+
+    def room(self, number: int) -> None:
+        """Nothing comes."""
+
+    def reply(self, number: int) -> torch.Tensor:
+        """A copy: others may visit while it is on its way."""
+        self._wire.values(number)[:] = self._row[self._wire.place(number)]
+        return self._wire.room(number, plain=True)
+
+
+class _Writing:
+    """A row comes in, plain; None: nobody wants it."""
+
+    def __init__(self, wire: Wire, row: Array | None) -> None:
+        self.parts = wire.parts
+        self._wire, self._row = wire, row
+
+    def room(self, number: int) -> torch.Tensor:
+        """See `Parts.room`."""
+        return self._wire.room(number, plain=True)
+
+    def reply(self, number: int) -> None:
+        """Put it in its place."""
+        if self._row is not None:
+            self._row[self._wire.place(number)] = self._wire.values(number)
