@@ -15,7 +15,8 @@ from arignote.errors import UserError
 
 CENTRE_RULES = ("easgd", "asgd")
 _LEAST_PERIODS = 4
-_OF_A_WORKER, _OF_A_CLIENT, _OF_A_SERVER = 4, 5, 2
+_OF_A_WORKER = 4
+"""Vectors: weights, gradient, and what MPI takes for its allreduce."""
 
 
 @dataclass(frozen=True)
@@ -53,13 +54,9 @@ class CentreRequest:
         """As an argument of the worker program."""
         return json.dumps(asdict(self))
 
-    def memory_gib(self, workers: int, servers: int) -> float:
-        """What they need on one host for their vectors."""
-        vectors = workers * _OF_A_WORKER + 1
-        if servers:
-            # What a worker sends and receives, at its end and at the servers'.
-            vectors += workers * _OF_A_CLIENT + _OF_A_SERVER
-        return vectors * FP32_BYTES * self.elements / 2**30
+    def memory_gib(self, workers: int) -> float:
+        """What they, and the centre, need on one host for their vectors."""
+        return (workers * _OF_A_WORKER + 1) * FP32_BYTES * self.elements / 2**30
 
 
 def parse_rules(text: str, exchange: str, *, hosts: int) -> list[str]:

@@ -95,10 +95,7 @@ def centre(**given: Any) -> int:
     )
     placement = place(settings.launch, centre=True)
     workers = max((host.slots for host in placement.hosts), default=placement.workers)
-    servers = settings.launch.servers or 0
-    check_memory(
-        request.memory_gib(workers, servers), workers, request.elements, "use smaller --elements"
-    )
+    check_memory(request.memory_gib(workers), workers, request.elements, "use smaller --elements")
     report = run_bench(settings, "centre", request.text(), dry_run=given["dry_run"])
     if isinstance(report, int):
         return report

@@ -27,7 +27,7 @@ from arignote.comm.questions import (
 )
 from arignote.errors import LostWorkerError
 
-_YIELD_SECONDS, _NAP_SECONDS = 0.005, 0.0005
+_YIELD_SECONDS, _NAP_SECONDS, _SHORT_NAP_SECONDS = 0.005, 0.0005, 0.0001
 
 
 class Parts(Protocol):
@@ -108,8 +108,8 @@ class Service:
             elif now - last > _YIELD_SECONDS or self._thread is not None:
                 time.sleep(_NAP_SECONDS)
             else:
-                # The next part is near: a nap would last longer than its way.
-                time.sleep(0)
+                # The next part is near.
+                time.sleep(_SHORT_NAP_SECONDS if self._world.patient else 0)
 
     def start(self) -> None:
         """Run in a thread."""

@@ -50,8 +50,7 @@ def open_centres(
     # Wherever they are, all ranks must hear of it: a server waits for this.
     crew.whole.gather({"rule": described, "codec": codec.name, "sizes": sizes}, _WHAT)
     _check(crew, sizes)
-    world = crew.whole.split(0)
-    servers = _servers(crew)
+    world, servers = _service_world(crew), _servers(crew)
     service = None
     if not crew.servers and world.rank == 0:
         service = _service(world, servers, sizes, rule, codec)
@@ -74,8 +73,14 @@ def serve_centres(crew: Crew, load: Callable[[Any, str], tuple[MeetsCentre, Code
     told = crew.whole.gather(None, _WHAT)[0]
     _check(crew, told["sizes"])
     rule, codec = load(told["rule"], told["codec"])
-    world = crew.whole.split(0)
+    world = _service_world(crew)
     _service(world, _servers(crew), told["sizes"], rule, codec).run()
+
+
+def _service_world(crew: Crew) -> World:
+    world = crew.whole.split(0)
+    world.patient = world.crowded
+    return world
 
 
 def _servers(crew: Crew) -> list[int]:
