@@ -171,7 +171,7 @@ class ModelRow(Measured):
     """The most that they took in and gave out: b."""
     full_at: float
     """Workers at which the model's load is 1."""
-    measured_at: float | None
+    measured_at: float | None = None
     """The most visits that were made, over those of one worker; None: servers were not full."""
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 import torch
@@ -10,7 +10,7 @@ import torch
 from arignote.comm.service import Parts
 from arignote.exchange.base import Codec
 from arignote.exchange.centre.base import Array, MeetsCentre
-from arignote.exchange.centre.wire import PART_ELEMENTS, Wire
+from arignote.exchange.centre.wire import Wire
 
 VISIT, READ, WRITE, BEGIN, BEHIND = range(5)
 """What is asked for: the first number of a question."""
@@ -21,15 +21,23 @@ class CentreDesk:
 
     Args:
         elements, dtype: of the slice.
+        shared: by the ranks of the workers: memory that they see too (`Wire`).
     """
 
-    def __init__(self, elements: int, dtype: torch.dtype, rule: MeetsCentre, codec: Codec) -> None:
+    def __init__(
+        self,
+        elements: int,
+        dtype: torch.dtype,
+        rule: MeetsCentre,
+        codec: Codec,
+        shared: Mapping[int, torch.Tensor],
+    ) -> None:
+        self._shared = shared
         self._rule, self._codec = rule, codec
         self._elements, self._dtype = elements, dtype
         self._rows: list[Array] = [
             torch.zeros(elements, dtype=dtype).numpy() for _ in range(1 + rule.rows)
         ]
-        self._values = torch.empty(min(elements, PART_ELEMENTS), dtype=dtype).numpy()
         self._kept: dict[int, Array] = {}
         self._seen: dict[int, int] = {}
         self._wires: dict[int, Wire] = {}
@@ -57,7 +65,9 @@ class CentreDesk:
 
     def _wire(self, source: int) -> Wire:
         if source not in self._wires:
-            self._wires[source] = Wire(self._codec, self._elements, self._dtype)
+            self._wires[source] = Wire(
+                self._codec, self._elements, self._dtype, self._shared.get(source)
+            )
         return self._wires[source]
 
     def _visit(self, source: int, numbers: Sequence[float]) -> tuple[Sequence[float], Parts]:
@@ -71,17 +81,12 @@ class CentreDesk:
             self._kept.get(source),
             numbers,
             staleness,
-            self._values,
         )
         return (staleness,), visiting
 
 
 class _Visiting:
-    """A visit, part by part.
-
-    Args:
-        values: memory for a part that is decoded.
-    """
+    """A visit, part by part."""
 
     def __init__(
         self,
@@ -91,28 +96,23 @@ class _Visiting:
         kept: Array | None,
         numbers: Sequence[float],
         staleness: int,
-        values: Array,
     ) -> None:
-        self.parts, self.room = wire.parts, wire.room
+        self.parts, self.room = wire.parts, wire.message
         self._rule, self._wire, self._rows, self._kept = rule, wire, rows, kept
-        self._numbers, self._staleness, self._values = numbers, staleness, values
+        self._numbers, self._staleness = numbers, staleness
 
     def reply(self, number: int) -> torch.Tensor:
         """Meet it; lossless, in the very memory that it came in and goes back from."""
         wire, place = self._wire, self._wire.place(number)
-        if wire.lossless:
-            values, through = wire.values(number), None
-        else:
-            values = self._values[: place.stop - place.start]
-            wire.unpack(number, values)
-            through = partial(wire.round_trip, number)
+        values = wire.open(number)
+        through = None if wire.lossless else partial(wire.round_trip, number)
         centre, *rows = (row[place] for row in self._rows)
         kept = None if self._kept is None else self._kept[place]
         self._rule.meet(values, centre, rows, kept, self._numbers, self._staleness, through)
-        answer = wire.room(number) if wire.lossless else wire.pack(number, values)
+        message = wire.seal(number)
         if kept is not None:
             wire.unpack(number, kept)
-        return answer
+        return message
 
 
 class _Reading:
@@ -122,13 +122,14 @@ class _Reading:
         self.parts = wire.parts
         self._wire, self._row = wire, row
 
-    def room(self, number: int) -> None:
-        """Nothing comes."""
+    def room(self, number: int) -> torch.Tensor | None:
+        """See `Parts.room`."""
+        return self._wire.sign(number)
 
     def reply(self, number: int) -> torch.Tensor:
         """A copy: others may visit while it is on its way."""
         self._wire.values(number)[:] = self._row[self._wire.place(number)]
-        return self._wire.room(number, plain=True)
+        return self._wire.message(number, plain=True)
 
 
 class _Writing:
@@ -140,9 +141,10 @@ class _Writing:
 
     def room(self, number: int) -> torch.Tensor:
         """See `Parts.room`."""
-        return self._wire.room(number, plain=True)
+        return self._wire.message(number, plain=True)
 
-    def reply(self, number: int) -> None:
+    def reply(self, number: int) -> torch.Tensor | None:
         """Put it in its place."""
         if self._row is not None:
             self._row[self._wire.place(number)] = self._wire.values(number)
+        return self._wire.sign(number)

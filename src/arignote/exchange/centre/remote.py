@@ -2,13 +2,15 @@
 
 A visit goes to all servers at once, part by part, in the codec's format, and the answers come back
 in it. Lossless, a part is sent from the worker's own memory, met in the server's room for it, and
-sent back from there: it is copied by the message alone. Where there are no servers, a thread of
-worker 0 does their work; worker 0 itself asks it without messages.
+sent back from there: it is copied by the message alone. (Inside a host not even by that: `Wire`.)
+Where there are no servers, a thread of worker 0 does their work; worker 0 itself asks it without
+messages.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import repeat
 
 import torch
 
@@ -18,7 +20,7 @@ from arignote.comm.service import Service
 from arignote.exchange.base import Codec, cut
 from arignote.exchange.centre.base import Array, AtOnce, Centre, Give, Take, Visit
 from arignote.exchange.centre.desk import BEGIN, BEHIND, READ, VISIT, WRITE
-from arignote.exchange.centre.wire import PART_ELEMENTS, Wire
+from arignote.exchange.centre.wire import Wire
 
 _WHAT = "the centre"
 
@@ -31,6 +33,7 @@ class RemoteCentre(Centre):
         servers: ranks in it that hold the slices, in order.
         desk: number of this vector's desk at each.
         service: where it runs in this very process.
+        shared: for each server: memory that it sees too; empty: nothing is shared (`Wire`).
     """
 
     def __init__(
@@ -42,15 +45,19 @@ class RemoteCentre(Centre):
         dtype: torch.dtype,
         codec: Codec,
         service: Service | None,
+        shared: Sequence[torch.Tensor] = (),
     ) -> None:
         self._world, self._servers, self._desk = world, servers, desk
         self._service = service
         self.elements, self.dtype = elements, dtype
         self._slices = cut(elements, len(servers))
         sizes = [part.stop - part.start for part in self._slices]
-        self._out = [Wire(codec, size, dtype) for size in sizes]
-        self._back = [Wire(codec, size, dtype) for size in sizes]
-        self._values = torch.empty(min(elements, PART_ELEMENTS), dtype=dtype).numpy()
+        if shared:
+            self._out = [Wire(codec, *both) for both in zip(sizes, repeat(dtype), shared)]
+            self._back = self._out
+        else:
+            self._out = [Wire(codec, size, dtype) for size in sizes]
+            self._back = [Wire(codec, size, dtype) for size in sizes]
 
     def visit(
         self,
@@ -66,7 +73,7 @@ class RemoteCentre(Centre):
 
         def sheaf(number: int) -> Sheaf:
             start, out, back = self._slices[number].start, self._out[number], self._back[number]
-            return _Visiting(start, out, back, give, take, payload, self._values)
+            return _Visiting(start, out, back, give, take, payload)
 
         answers = self._ask([VISIT, *numbers], what, sheaf)
         return Visit(
@@ -152,7 +159,6 @@ class _Visiting:
 
     Args:
         start: where its slice begins in the vector.
-        values: memory for a part that is not yet encoded, or decoded.
     """
 
     def __init__(
@@ -163,11 +169,10 @@ class _Visiting:
         give: Give,
         take: Take,
         payload: Array | None,
-        values: Array,
     ) -> None:
-        self.parts, self.room = out.parts, back.room
+        self.parts, self.room = out.parts, back.message
         self._start, self._out, self._back = start, out, back
-        self._give, self._take, self._payload, self._values = give, take, payload, values
+        self._give, self._take, self._payload = give, take, payload
 
     def _place(self, number: int) -> slice:
         place = self._out.place(number)
@@ -176,46 +181,41 @@ class _Visiting:
     def payload(self, number: int) -> torch.Tensor:
         """See `Sheaf.payload`."""
         out, place = self._out, self._place(number)
-        if out.lossless and self._payload is not None:
+        if out.lossless and self._payload is not None and not out.shared:
             return torch.from_numpy(self._payload[place]).view(torch.uint8)
-        if out.lossless:
-            self._give(place, out.values(number))
-            return out.room(number)
-        values = self._values[: place.stop - place.start]
-        self._give(place, values)
-        return out.pack(number, values)
+        self._give(place, out.blank(number))
+        return out.seal(number)
 
     def take(self, number: int) -> None:
         """See `Sheaf.take`."""
-        back, place = self._back, self._place(number)
-        if back.lossless:
-            self._take(place, back.values(number))
-            return
-        values = self._values[: place.stop - place.start]
-        back.unpack(number, values)
-        self._take(place, values)
+        self._take(self._place(number), self._back.open(number))
 
 
 class _Reading:
-    """The answer goes straight to its place."""
+    """The answer, as a message, goes straight to its place."""
 
     def __init__(self, wire: Wire, out: torch.Tensor) -> None:
         self.parts = wire.parts
         self._wire, self._out = wire, out
 
-    def payload(self, number: int) -> None:
-        """There is none."""
+    def payload(self, number: int) -> torch.Tensor | None:
+        """See `Sheaf.payload`."""
+        return self._wire.sign(number)
 
     def room(self, number: int) -> torch.Tensor:
         """See `Sheaf.room`."""
+        if self._wire.shared:
+            return self._wire.message(number)
         return self._out[self._wire.place(number)].view(torch.uint8)
 
     def take(self, number: int) -> None:
-        """It is where it belongs."""
+        """See `Sheaf.take`."""
+        if self._wire.shared:
+            self._out.numpy()[self._wire.place(number)] = self._wire.values(number)
 
 
 class _Writing:
-    """The payload comes straight from its place."""
+    """The payload, as a message, comes straight from its place."""
 
     def __init__(self, wire: Wire, values: torch.Tensor) -> None:
         self.parts = wire.parts
@@ -223,10 +223,15 @@ class _Writing:
 
     def payload(self, number: int) -> torch.Tensor:
         """See `Sheaf.payload`."""
-        return self._values[self._wire.place(number)].view(torch.uint8)
+        values = self._values[self._wire.place(number)]
+        if not self._wire.shared:
+            return values.view(torch.uint8)
+        self._wire.values(number)[:] = values.numpy()
+        return self._wire.message(number)
 
-    def room(self, number: int) -> None:
-        """Nothing comes back."""
+    def room(self, number: int) -> torch.Tensor | None:
+        """See `Sheaf.room`."""
+        return self._wire.sign(number)
 
     def take(self, number: int) -> None:
         """Nothing has come back."""
