@@ -95,8 +95,8 @@ def test_how_many_workers_load_the_servers(workers: int, expected: list[int]) ->
 
 def test_how_busy_a_server_was_in_between() -> None:
     # 5 s of the first 10, 12 s of the first 20.
-    assert busy_part([(10.0, 0.5), (15.0, 0.9), (20.0, 0.6)]) == pytest.approx(0.7)
-    assert busy_part([(10.0, 0.5)]) == 0.5
+    assert busy_part([(5.0, 10.0), (13.0, 15.0), (12.0, 20.0)]) == pytest.approx(0.7)
+    assert busy_part([(5.0, 10.0)]) == 0.5
 
 
 def test_rounds_of_several_workers() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 
+from arignote.comm import questions
 from arignote.comm.base import World
 from arignote.comm.questions import ask, say_goodbye
 from arignote.comm.service import Service
@@ -58,9 +59,10 @@ def test_beside_the_thread_the_own_process_asks_too() -> None:
         service = Service(world, {0: desk}, clients=2)
         service.start()
         for _ in range(300):
-            service.answer_here(0, (1, 0))
+            reply, parts = service.answer_here(0, (1, 0))
         service.join()
-        assert 0 < service.load < 1
+        assert parts is None
+        assert 0 <= reply[questions.BUSY] < reply[questions.AGE]
 
     run_threads(thread_worlds(3), work)
     assert desk.total == 900

@@ -130,7 +130,7 @@ def check_service(world: World) -> None:
             asked = Asked(payload) if elements else None
             numbers = Question(part, server, 1, (1, elements), asked).finish("a")
             assert 0 < numbers[0] <= 20 * (n - 1)
-            assert 0 <= numbers[questions.LOAD] < 1
+            assert 0 <= numbers[questions.BUSY] < numbers[questions.AGE]
             if asked is not None:
                 assert torch.equal(asked.answer, 2 * payload)
         say_goodbye(part, server, "a")

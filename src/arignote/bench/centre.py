@@ -51,8 +51,6 @@ def measure(request: CentreRequest, crew: Crew) -> Iterator[Measured]:
         return
     world = crew.workers
     work = Emulation(request.rule, _EXCHANGE, crew, request.elements)
-    # All have the first weights then, and the centre is opened next.
-    opened = work.replica.published
     # Some rules note in it what a visit needs.
     assert isinstance(work.rule, Visitor)
     work.rule.update(work.replica, Bring(samples=1))
@@ -65,7 +63,7 @@ def measure(request: CentreRequest, crew: Crew) -> Iterator[Measured]:
         yield streams[-1]
     if crew.servers:
         most = max(stream.bytes_per_second for stream in streams)
-        yield from loads(request, most, work, world, opened)
+        yield from loads(request, most, work, world)
     yield from _steps(request, work, crew)
     work.finish()
 

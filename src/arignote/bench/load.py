@@ -24,9 +24,9 @@ from arignote.bench.rows import (
 from arignote.bench.rule_request import CentreRequest
 from arignote.bench.timing import first_only
 from arignote.comm.base import World
+from arignote.rules.visitor import Visitor
 
 _WHAT = "a measurement of the bench"
-_NOTE = "server_load"
 _OVERLOAD = 2.0
 """With all workers, so that half of them fill the servers, and the curve is seen to become flat."""
 
@@ -41,22 +41,19 @@ def busy_part(readings: Sequence[tuple[float, float]]) -> float:
     """What part of its time a server was busy between the first and the last reading.
 
     Args:
-        readings: (seconds since it began, part of them that it was busy).
+        readings: (seconds that it was busy, seconds since it began); one: since it began.
     """
-    (first, at_first), (last, at_last) = readings[0], readings[-1]
-    if last <= first:
-        return at_last
-    return (last * at_last - first * at_first) / (last - first)
+    (busy, since), (busy_first, first) = readings[-1], readings[0]
+    return (busy - busy_first) / (since - first) if since > first else busy / since
 
 
 def loads(
-    request: CentreRequest, most: float, work: Emulation, world: World, opened: float
+    request: CentreRequest, most: float, work: Emulation, world: World
 ) -> Iterator[LoadRow | ModelRow]:
     """1, 2, 4, ... workers beside the model; once more with shorter steps if that fills no server.
 
     Args:
         most: bytes a second that the servers take in and give out.
-        opened: when they began (`time.perf_counter`).
     """
     steps = [request.step_seconds]
     full = load_at(request, request.step_seconds, world.size, most)
@@ -66,7 +63,7 @@ def loads(
         found = []
         for count in counts(world.size):
             progress(world, f"{count} every {request.period} steps of {1e3 * step_seconds:.3g} ms")
-            found.append(_load(request, count, step_seconds, most, work, world, opened))
+            found.append(_load(request, count, step_seconds, most, work, world))
         yield from found
         yield ModelRow(
             request.period,
@@ -95,9 +92,8 @@ def _load(
     most: float,
     work: Emulation,
     world: World,
-    opened: float,
 ) -> LoadRow:
-    train = partial(_train, request, step_seconds, work, world, count, opened)
+    train = partial(_train, request, step_seconds, work, world, count)
     told = [each for each in world.gather(first_only(world, count, train), _WHAT) if each]
     kept, visits, comm, busy = (list(column) for column in zip(*told, strict=True))
     return LoadRow(
@@ -117,9 +113,9 @@ def _train(
     work: Emulation,
     world: World,
     count: int,
-    opened: float,
 ) -> list[float]:
     """Part of the time in steps, visits a second, comm seconds a step, how busy a server was."""
+    assert isinstance(work.rule, Visitor)
     # As they would come to be by themselves: not all at the same step at the same time.
     time.sleep(request.period * step_seconds * world.rank / count)
     before, visited = work.phases(), work.recorder.exchanges
@@ -130,10 +126,11 @@ def _train(
         exchanges = work.recorder.exchanges
         work.step(step_seconds)
         steps += 1
-        now = time.perf_counter()
-        lasted = now - begun
+        lasted = time.perf_counter() - begun
         if work.recorder.exchanges > exchanges:
-            readings.append((now - opened, work.recorder.notes[_NOTE].last))
+            visit = work.rule.last_visit
+            assert visit is not None
+            readings.append((visit.busy_seconds, visit.server_seconds))
     visits = work.recorder.exchanges - visited
     spent = work.phases(before)
     return [spent["calc"] / lasted, visits / lasted, spent["comm"] / steps, busy_part(readings)]

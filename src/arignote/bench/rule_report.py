@@ -32,7 +32,7 @@ def show_straggler(report: Report) -> None:
     """Print what each rule kept."""
     paces = _of(PaceRow, report)
     table = _table(
-        "rule", "workers", "steps/s", "kept", "bound", "steps: others, slow", "exchanges",
+        "rule", "steps/s", "kept", "bound", "others, slow", "exchanges",
         "others: calc comm sync wait", "slow: calc comm sync wait",
     )  # fmt: skip
     for row in paces:
@@ -49,20 +49,20 @@ def show_straggler(report: Report) -> None:
         "steps/s: of all workers, until all were through; kept: of what they make without "
         f"exchanging, measured just before ({sum(first.alone):.4g} steps/s before {first.name})",
         f"bound: workers in step go as slowly as the slowest, and keep at most {_percent(bound)}: "
-        "n/s of n - 1 + 1/s",
+        "n/s of n - 1 + 1/s; free: they need not keep step",
         "exchanges: rounds, visits or letters of all workers together",
-        "others: mean of the other workers; calc, comm, sync, wait: parts of the time, in this "
-        "order; the rest is the end, when those who are through wait for the others",
+        "others, slow: steps of the other workers (mean), and of the slow one; calc, comm, sync, "
+        "wait: parts of the time, in this order; the rest is the end, when those who are through "
+        "wait for the others",
     ):
         console.print(line, soft_wrap=True)
 
 
 def _pace(row: PaceRow) -> Iterable[str]:
     yield row.name
-    yield "free" if row.asynchronous else "in step"
     yield f"{row.steps_per_second:.4g}"
     yield _percent(row.kept)
-    yield "" if row.bound is None else _percent(row.bound)
+    yield "free" if row.bound is None else _percent(row.bound)
     others = sum(row.steps[:-1]) / (row.workers - 1)
     yield f"{others:.0f}, {row.steps[-1]}"
     yield "every step" if row.exchanges is None else str(sum(row.exchanges))
@@ -125,7 +125,8 @@ def _servers(report: Report) -> str:
             if (report.machine["hosts"] == 1)
             else "worker 0 holds the centre"
         )
-    return f"the centre is on {count} server(s), over messages"
+    way = "messages" if report.machine["hosts"] > 1 else "memory that they share with the workers"
+    return f"the centre is on {count} server(s), reached through {way}"
 
 
 def _visits(timed: Sequence[Row]) -> Table:

@@ -72,6 +72,8 @@ def parse_rules(text: str, exchange: str, *, hosts: int) -> list[str]:
             parts[-1] += f",{part}"
         else:
             parts.append(part.strip())
+    if not all(parts):
+        raise UserError(f"--rules: got {text!r}, expected names with single commas between them")
     spec = parse_exchange(exchange)
     check_placement(spec, devices=[], hosts=hosts)
     for part in parts:
@@ -106,6 +108,14 @@ def one_size(text: str) -> int:
     if len(found) > 1:
         raise UserError(f"--elements: got {text!r}, expected one number")
     return found[0]
+
+
+def check_servers(servers: int, elements: int) -> None:
+    """Raise a UserError if a server would have nothing to hold."""
+    if servers > elements:
+        raise UserError(
+            f"--servers: got {servers} for a vector of {elements} elements: use {elements} or fewer"
+        )
 
 
 def check_slow(slow: float) -> float:

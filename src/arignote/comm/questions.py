@@ -22,8 +22,8 @@ QUESTION, PAYLOAD, ANSWER, ENCLOSED = 11, 12, 13, 14
 """Tags of messages."""
 NUMBERS = 8
 """Of a header."""
-LOAD = -1
-"""Which number of an answer is the load of who serves."""
+BUSY, AGE = -2, -1
+"""Which numbers of an answer say how many seconds the server has been busy, and there at all."""
 GOODBYE = -1.0
 WINDOW = 4
 

@@ -15,10 +15,11 @@ import torch
 
 from arignote.comm.base import Request, World
 from arignote.comm.questions import (
+    AGE,
     ANSWER,
+    BUSY,
     ENCLOSED,
     GOODBYE,
-    LOAD,
     NUMBERS,
     PAYLOAD,
     QUESTION,
@@ -46,7 +47,7 @@ class Desk(Protocol):
     """What answers one kind of question."""
 
     def answer(self, source: int, numbers: Sequence[float]) -> tuple[Sequence[float], Parts | None]:
-        """The numbers of the answer (at most NUMBERS - 1), which go when all parts have gone."""
+        """The numbers of the answer (at most NUMBERS - 2), which go when all parts have gone."""
 
 
 class _Talk:
@@ -89,11 +90,6 @@ class Service:
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
-
-    @property
-    def load(self) -> float:
-        """Part of its time so far in which it had something to do."""
-        return self._busy_seconds / (time.perf_counter() - self._begun)
 
     def run(self) -> None:
         """Serve until all clients have said goodbye and have all their answers."""
@@ -209,5 +205,6 @@ class Service:
 
     def _signed(self, reply: Sequence[float]) -> list[float]:
         padded = [*reply, *([0.0] * (NUMBERS - len(reply)))]
-        padded[LOAD] = self.load
+        padded[BUSY] = self._busy_seconds
+        padded[AGE] = time.perf_counter() - self._begun
         return padded

@@ -61,8 +61,15 @@ class Visit:
     """Visits of others since this worker's last."""
     wire_bytes: int
     """Sent by this worker and to it."""
-    server_load: float | None = None
-    """Part of its time so far in which the busiest server had something to do; None: none is."""
+    busy_seconds: float = 0.0
+    """So far, of the busiest server: in which it had something to do."""
+    server_seconds: float = 0.0
+    """So far, of the same: since it began; 0: there is no server."""
+
+    @property
+    def server_load(self) -> float | None:
+        """Part of its time so far in which the busiest server had something to do."""
+        return self.busy_seconds / self.server_seconds if self.server_seconds else None
 
 
 class Centre(ABC):

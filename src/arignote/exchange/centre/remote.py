@@ -15,7 +15,7 @@ from itertools import repeat
 import torch
 
 from arignote.comm.base import World
-from arignote.comm.questions import LOAD, Question, Sheaf, say_goodbye
+from arignote.comm.questions import AGE, BUSY, Question, Sheaf, say_goodbye
 from arignote.comm.service import Service
 from arignote.exchange.base import Codec, cut
 from arignote.exchange.centre.base import Array, AtOnce, Centre, Give, Take, Visit
@@ -76,10 +76,12 @@ class RemoteCentre(Centre):
             return _Visiting(start, out, back, give, take, payload)
 
         answers = self._ask([VISIT, *numbers], what, sheaf)
+        busiest = max(answers, key=lambda answer: answer[BUSY] / answer[AGE])
         return Visit(
             staleness=int(answers[0][0]),
             wire_bytes=2 * sum(wire.bytes for wire in self._out),
-            server_load=max(answer[LOAD] for answer in answers),
+            busy_seconds=busiest[BUSY],
+            server_seconds=busiest[AGE],
         )
 
     def read(self, row: int, out: torch.Tensor) -> None:
