@@ -88,7 +88,7 @@ def test_the_next_number_is_there_before_it_is_needed(wait_until: Any) -> None:
         for _ in range(3):
             counter.ask_ahead(10, 2)
             # Nobody takes meanwhile: the answer comes by itself.
-            requests = counter._asked.requests
+            requests = counter._asked._requests
             wait_until(lambda: all(r.done() for r in requests), 5, "the answer")  # noqa: B023
             numbers.append(counter.take(10))
         return [*numbers, counter.take(10), counter.read()]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from arignote.comm.base import World
@@ -52,3 +54,12 @@ def test_hosts() -> None:
         (False, True),
         (False, True),
     ]
+
+
+@pytest.mark.parametrize(("cores", "expected"), [(1, [True, True, False]), (2, [False] * 3)])
+def test_a_host_with_fewer_cores_than_ranks(
+    cores: int, expected: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "cpu_count", lambda: cores)
+    worlds = thread_worlds(3, hosts=["a", "a", "b"])
+    assert [world.crowded for world in worlds] == expected

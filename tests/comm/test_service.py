@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 import torch
 
+from arignote.comm import questions
 from arignote.comm.base import World
-from arignote.comm.service import Service, ask, say_goodbye
+from arignote.comm.questions import ask, say_goodbye
+from arignote.comm.service import Service
 from arignote.comm.threads import run_threads, thread_worlds
 from arignote.errors import LostWorkerError
 
@@ -57,9 +59,10 @@ def test_beside_the_thread_the_own_process_asks_too() -> None:
         service = Service(world, {0: desk}, clients=2)
         service.start()
         for _ in range(300):
-            service.ask_here(0, (1, 0))
+            reply, parts = service.answer_here(0, (1, 0))
         service.join()
-        assert service.busy_seconds > 0
+        assert parts is None
+        assert 0 <= reply[questions.BUSY] < reply[questions.AGE]
 
     run_threads(thread_worlds(3), work)
     assert desk.total == 900
@@ -69,15 +72,12 @@ def test_beside_the_thread_the_own_process_asks_too() -> None:
 class Broken:
     """A desk with a fault."""
 
-    def payload(self, source: int, numbers: Sequence[float]) -> None:
-        """Nothing follows."""
-
-    def answer(self, source: int, numbers: Sequence[float], payload: Any) -> Any:
+    def answer(self, source: int, numbers: Sequence[float]) -> Any:
         """The fault."""
         raise RuntimeError(f"a fault with {source}")
 
 
-@pytest.mark.parametrize("where", ["ask_here", "join"])
+@pytest.mark.parametrize("where", ["answer_here", "join"])
 def test_an_error_at_a_desk_reaches_the_main_thread(where: str) -> None:
     told = threading.Event()
 
@@ -93,7 +93,7 @@ def test_an_error_at_a_desk_reaches_the_main_thread(where: str) -> None:
         service.start()
         assert told.wait(10)
         with pytest.raises(RuntimeError, match="a fault with 1"):
-            service.join() if where == "join" else service.ask_here(0, ())
+            service.join() if where == "join" else service.answer_here(0, ())
 
     run_threads(thread_worlds(2, timeout_seconds=0.3), work)
 
@@ -118,14 +118,20 @@ def test_who_says_no_goodbye_is_named() -> None:
     run_threads(thread_worlds(3, timeout_seconds=0.3), work)
 
 
-def test_how_long_it_sleeps(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_how_long_it_sleeps() -> None:
     (world,) = thread_worlds(1)
-    service, clock = Service(world, {}, clients=1), [100.0]
-    monkeypatch.setattr("arignote.comm.service.time.monotonic", lambda: clock[0])
-    service._did, naps = 100.0, []
-    for clock[0] in (100.0, 100.001, 100.004, 100.1, 200.0):
-        naps.append(round(service._nap_seconds(), 6))
-    assert naps == [0.0005, 0.0005, 0.001, 0.002, 0.002]
+    service = Service(world, {}, clients=1)
+    service._did = 100.0
+
+    def naps(*moments: float) -> list[float]:
+        return [round(service._nap_seconds(now), 6) for now in moments]
+
+    # A server of its own has nothing else to do while the next part is near.
+    assert naps(100.0, 100.1, 200.0) == [0, 0.002, 0.002]
+    world.patient = True
+    assert naps(100.0, 100.1) == [0.0001, 0.002]
+    service._thread = threading.Thread()
+    assert naps(100.0, 100.001, 100.004, 100.1) == [0.0005, 0.0005, 0.001, 0.002]
     # What is on its way moves only when somebody looks.
     service._sending.append((world.send(torch.ones(1), 0, 1), torch.ones(1)))
-    assert service._nap_seconds() == 0.0001
+    assert naps(100.0, 200.0) == [0.0001, 0.0001]

@@ -16,16 +16,25 @@ from arignote.comm.threads import run_threads, thread_worlds
 from arignote.config.exchange_options import CodecOptions
 from arignote.config.rule_options import ASGDOptions, EASGDOptions
 from arignote.errors import UserError
+from arignote.exchange.centre import open as opening
+from arignote.exchange.centre import wire
 from arignote.exchange.centre.base import Array, Centre, MeetsCentre
 from arignote.exchange.centre.open import open_centres, serve_centres
 from arignote.exchange.centre.remote import RemoteCentre
 from arignote.exchange.centre.shared import SharedCentre
 from arignote.registry import CODECS
 from arignote.rules.asgd import Push
-from arignote.rules.easgd import Elastic
+from arignote.rules.easgd import Elastic, take_, visit_
 
 ALPHA = 0.5
-SIZES = [1, 7, 70_001]
+SIZES = [1, 7, 20_001]
+PART = 1000
+"""Elements that travel together: so some vectors have more parts than may be under way."""
+
+
+@pytest.fixture(autouse=True)
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wire, "PART_ELEMENTS", PART)
 
 
 def with_centre(
@@ -61,8 +70,8 @@ def with_centre(
     return run_threads(worlds, rank)[:workers]
 
 
-def elastic_visit(centre: Centre, x: Array, alpha: float = ALPHA) -> int:
-    """As EASGD does it."""
+def elastic_visit(centre: Centre, x: Array, alpha: float = ALPHA, **more: Any) -> int:
+    """As EASGD does it, in steps."""
 
     def give(place: slice, payload: Array) -> None:
         payload[:] = x[place]
@@ -70,25 +79,45 @@ def elastic_visit(centre: Centre, x: Array, alpha: float = ALPHA) -> int:
     def take(place: slice, difference: Array) -> None:
         x[place] -= x.dtype.type(alpha) * difference
 
-    return centre.visit([alpha], give, take, "a visit").staleness
+    return centre.visit([alpha], give, take, "a visit", **more).staleness
+
+
+def elastic_visit_at_once(centre: Centre, x: Array) -> int:
+    """As EASGD does it, with as few passes and copies as it can."""
+    rate, room = x.dtype.type(ALPHA), np.empty(100, dtype=x.dtype)
+
+    def at_once(place: slice, held: Array) -> None:
+        visit_(x[place], held, -rate, rate, room)
+
+    return elastic_visit(centre, x, payload=x, at_once=at_once)
 
 
 def vector(rank: int, elements: int, dtype: type = np.float32) -> Array:
     return np.random.default_rng(rank).standard_normal(elements).astype(dtype)
 
 
-WAYS = [(0, None), (1, None), (2, None), (3, None), (0, ["a", "b", "b"])]
-"""(servers, hosts): shared memory, 1 to 3 servers, a thread of worker 0."""
+WAYS: list[tuple[int, list[str] | None]] = [
+    (0, None),
+    (1, None),
+    (3, None),
+    (1, ["a", "b", "b", "b"]),
+    (2, ["a", "a", "b", "b", "a"]),
+    (0, ["a", "b", "b"]),
+]
+"""(servers, hosts): shared memory, servers by shared memory, by messages, a thread of worker 0."""
 
 
 @pytest.mark.parametrize("elements", SIZES)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_the_same_bits_wherever_it_lies(elements: int, dtype: torch.dtype) -> None:
+@pytest.mark.parametrize("visit", [elastic_visit, elastic_visit_at_once])
+def test_the_same_bits_wherever_it_lies(
+    elements: int, dtype: torch.dtype, visit: Callable[[Centre, Array], int]
+) -> None:
     def work(crew: Crew, centre: Centre) -> tuple[Array, torch.Tensor]:
         x = vector(crew.workers.rank, elements, centre_type)
         for turn in range(3 * 2):
             if turn % 3 == crew.workers.rank:
-                elastic_visit(centre, x)
+                visit(centre, x)
             crew.workers.meet([], "a turn")
         out = torch.empty(elements, dtype=dtype)
         centre.read(0, out)
@@ -118,8 +147,12 @@ def test_the_same_bits_wherever_it_lies(elements: int, dtype: torch.dtype) -> No
 
 
 @pytest.mark.parametrize("codec", ["fp32", "fp16", "bf16"])
-@pytest.mark.parametrize("servers", [1, 2])
-def test_what_a_worker_loses_the_centre_gains(codec: str, servers: int) -> None:
+@pytest.mark.parametrize(
+    ("servers", "hosts"), [(1, None), (2, None), (2, ["a", "a", "b", "b", "b"])]
+)
+def test_what_a_worker_loses_the_centre_gains(
+    codec: str, servers: int, hosts: list[str] | None
+) -> None:
     elements = 5001
 
     def work(crew: Crew, centre: Centre) -> tuple[Array, torch.Tensor]:
@@ -131,7 +164,7 @@ def test_what_a_worker_loses_the_centre_gains(codec: str, servers: int) -> None:
         centre.read(0, out)
         return x.astype(np.float64), out
 
-    results = with_centre(3, servers, elements, Elastic(), work, codec=codec)
+    results = with_centre(3, servers, elements, Elastic(), work, codec=codec, hosts=hosts)
     total = sum(x for x, _ in results) + results[0][1].double().numpy()
     before = sum(vector(rank, elements).astype(np.float64) for rank in range(3))
     # To the rounding of float32, not to that of the wire.
@@ -274,12 +307,49 @@ def test_bytes_and_load_of_a_server() -> None:
             [ALPHA], lambda p, payload: payload.__setitem__(slice(None), x[p]), _ignore, "a visit"
         )
 
+    assert PART < 5000
     for codec, wire_bytes in (("fp32", 2 * 5000 * 4), ("bf16", 2 * 5000 * 2)):
         for visit in with_centre(2, 1, 5000, Elastic(), work, codec=codec):
             assert visit.wire_bytes == wire_bytes
-            assert 0 < visit.server_load < 1
+            assert 0 <= visit.server_load < 1
     for visit in with_centre(2, 0, 5000, Elastic(), work):
         assert (visit.wire_bytes, visit.server_load) == (0, None)
+
+
+def test_where_memory_cannot_be_shared_messages_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def in_containers(world: World, *arguments: Any, **more: Any) -> None:
+        asked.append(world.rank)
+        raise UserError("worker 1 cannot share memory with worker 0")
+
+    monkeypatch.setattr(opening, "SharedRows", in_containers)
+
+    def work(crew: Crew, centre: Centre) -> tuple[Array, torch.Tensor]:
+        x, out = vector(0, 5001), torch.empty(5001)
+        elastic_visit(centre, x)
+        centre.read(0, out)
+        return x, out
+
+    ((x, out),) = with_centre(1, 2, 5001, Elastic(), work)
+    assert sorted(asked) == [0, 1, 2]
+    assert np.array_equal(x, vector(0, 5001) * np.float32(0.5))
+    assert np.array_equal(out.numpy(), x)
+
+
+@pytest.mark.parametrize("elements", [1, 6000])
+def test_the_distance_of_a_visit(elements: int) -> None:
+    x, c = vector(1, elements), vector(2, elements)
+    d = x - c
+    moved = x - np.float32(0.25) * d
+    expected = (np.square(d, dtype=np.float64).sum(), np.square(moved, dtype=np.float64).sum())
+    own, rate = x.copy(), np.float32(-0.25)
+    assert visit_(own, c.copy(), rate, np.float32(0.5), np.empty(512, np.float32)) == pytest.approx(
+        expected, rel=1e-5
+    )
+    assert np.array_equal(own, moved)
+    assert take_(x, d, rate) == pytest.approx(expected, rel=1e-5)
+    assert np.array_equal(x, moved)
 
 
 def _ignore(place: slice, answer: Array) -> None:

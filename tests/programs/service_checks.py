@@ -8,10 +8,11 @@ from typing import Any
 
 import torch
 
-from arignote.comm import service
+from arignote.comm import questions
 from arignote.comm.base import World
 from arignote.comm.counter import Counter, RemoteCounter, SharedCounter
-from arignote.comm.service import Service, ask, say_goodbye
+from arignote.comm.questions import Question, ask, say_goodbye
+from arignote.comm.service import Service
 
 KINDS = (SharedCounter, RemoteCounter)
 
@@ -55,24 +56,63 @@ def check_stop(world: World, kind: Any) -> None:
     counter.close()
 
 
+PART = 1000
+"""Elements."""
+
+
 class Doubles:
-    """A desk: numbers are added up, a payload is doubled."""
+    """A desk: numbers are added up, a payload is doubled, part by part."""
 
     def __init__(self) -> None:
         self.total = 0.0
         self.sources: list[int] = []
 
-    def payload(self, source: int, numbers: Sequence[float]) -> torch.Tensor | None:
-        """numbers[1]: how many elements."""
-        return torch.empty(int(numbers[1])) if numbers[1] else None
-
     def answer(
-        self, source: int, numbers: Sequence[float], payload: torch.Tensor | None
-    ) -> tuple[Sequence[float], torch.Tensor | None]:
-        """The sum, the double."""
+        self, source: int, numbers: Sequence[float]
+    ) -> tuple[Sequence[float], InPlace | None]:
+        """The sum, the double; numbers[1]: how many elements."""
         self.total += numbers[0]
         self.sources.append(source)
-        return (self.total,), None if payload is None else 2 * payload
+        return (self.total,), InPlace(int(numbers[1])) if numbers[1] else None
+
+
+class InPlace:
+    """Parts in as few rooms as there may be, each doubled in its room."""
+
+    def __init__(self, elements: int) -> None:
+        self.parts = -(-elements // PART)
+        self._elements = elements
+        self._rooms = torch.full((questions.WINDOW, PART), torch.nan)
+
+    def room(self, number: int) -> torch.Tensor:
+        """See `Parts.room`."""
+        return self._rooms[number % questions.WINDOW, : self._elements - number * PART]
+
+    def reply(self, number: int) -> torch.Tensor:
+        """See `Parts.reply`."""
+        return self.room(number).mul_(2)
+
+
+class Asked:
+    """A payload at the worker's end, and where the answer is put together."""
+
+    def __init__(self, payload: torch.Tensor) -> None:
+        self.parts = -(-len(payload) // PART)
+        self.answer = torch.empty_like(payload)
+        self._payload = payload
+        self._rooms = torch.full((questions.WINDOW, PART), torch.nan)
+
+    def payload(self, number: int) -> torch.Tensor:
+        """See `Sheaf.payload`."""
+        return self._payload[number * PART : (number + 1) * PART]
+
+    def room(self, number: int) -> torch.Tensor:
+        """See `Sheaf.room`."""
+        return self._rooms[number % questions.WINDOW, : len(self.payload(number))]
+
+    def take(self, number: int) -> None:
+        """See `Sheaf.take`."""
+        self.answer[number * PART : (number + 1) * PART] = self.room(number)
 
 
 def check_service(world: World) -> None:
@@ -85,13 +125,14 @@ def check_service(world: World) -> None:
         assert sorted(desk.sources) == sorted([*range(n - 1)] * 20)
     else:
         for turn in range(20):
-            elements = (0, 1, 100_003)[turn % 3]
-            payload = torch.arange(elements).float() + world.rank if elements else None
-            answer = torch.empty(elements) if elements else None
-            numbers = ask(part, server, 1, (1, elements), "a", payload=payload, answer=answer)
+            elements = (0, 1, 9 * PART + 3)[turn % 3]
+            payload = torch.arange(elements).float() + world.rank
+            asked = Asked(payload) if elements else None
+            numbers = Question(part, server, 1, (1, elements), asked).finish("a")
             assert 0 < numbers[0] <= 20 * (n - 1)
-            if payload is not None and answer is not None:
-                assert torch.equal(answer, 2 * payload)
+            assert 0 <= numbers[questions.BUSY] < numbers[questions.AGE]
+            if asked is not None:
+                assert torch.equal(asked.answer, 2 * payload)
         say_goodbye(part, server, "a")
     world.meet([], "the end of the check")
     part.close()
@@ -105,15 +146,15 @@ def check_slow_payload(world: World) -> None:
         Service(part, {0: Doubles()}, clients=server).run()
     elif world.rank == 1:
         numbers, answer = torch.zeros(8, dtype=torch.float64), torch.empty(3)
-        awaited = [part.receive(numbers, server, service._ANSWER)]
-        awaited.append(part.receive(answer, server, service._ENCLOSED))
-        part.wait([part.send(service._header([0, 1, 3]), server, service._QUESTION)], "a header")
+        awaited = [part.receive(numbers, server, questions.ANSWER)]
+        awaited.append(part.receive(answer, server, questions.ENCLOSED))
+        part.wait([part.send(questions.header([0, 0, 3]), server, questions.QUESTION)], "a header")
         others.meet([], "a header is on its way")
         others.meet([], "worker 0 has been served")
         assert not any(request.done() for request in awaited)
-        part.wait([part.send(torch.ones(3), server, service._PAYLOAD)], "a payload")
+        part.wait([part.send(torch.ones(3), server, questions.PAYLOAD)], "a payload")
         part.wait(awaited, "an answer")
-        assert numbers[0] == 31
+        assert 0 <= numbers[0] <= 30
         assert answer.tolist() == [2, 2, 2]
         say_goodbye(part, server, "a")
     else:

@@ -14,8 +14,9 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
+from statistics import median
 from typing import Any
 
 from arignote.bench.emulated import Emulation
@@ -50,8 +51,6 @@ def measure(request: CentreRequest, crew: Crew) -> Iterator[Measured]:
         return
     world = crew.workers
     work = Emulation(request.rule, _EXCHANGE, crew, request.elements)
-    # All have the first weights then, and the centre is opened next.
-    opened = work.replica.published
     # Some rules note in it what a visit needs.
     assert isinstance(work.rule, Visitor)
     work.rule.update(work.replica, Bring(samples=1))
@@ -64,7 +63,7 @@ def measure(request: CentreRequest, crew: Crew) -> Iterator[Measured]:
         yield streams[-1]
     if crew.servers:
         most = max(stream.bytes_per_second for stream in streams)
-        yield from loads(request, most, work, world, opened)
+        yield from loads(request, most, work, world)
     yield from _steps(request, work, crew)
     work.finish()
 
@@ -130,11 +129,16 @@ def _steps(request: CentreRequest, work: Emulation, crew: Crew) -> Iterator[Comm
             if number:
                 spent[name].append((phases["comm"] / steps, phases["sync"] / steps))
     for name, seconds in spent.items():
-        comm, sync = (sum(column) / rounds for column in zip(*seconds, strict=True))
-        told = world.gather([comm, sync], _WHAT)
-        means = [sum(column) / world.size for column in zip(*told, strict=True)]
-        yield CommRow(name, request.elements, world.size, *means)
+        told = world.gather([list(both) for both in zip(*seconds, strict=True)], _WHAT)
+        comm, sync = (median_of_means([theirs[phase] for theirs in told]) for phase in (0, 1))
+        yield CommRow(name, request.elements, world.size, comm, sync)
     peer.finish()
+
+
+def median_of_means(seconds: Sequence[Sequence[float]]) -> float:
+    """Of each round the mean over the workers, of those the median; shape (workers, rounds)."""
+    means = [sum(theirs) / len(theirs) for theirs in zip(*seconds, strict=True)]
+    return float(median(means))
 
 
 if __name__ == "__main__":

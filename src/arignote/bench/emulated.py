@@ -7,7 +7,6 @@ exchanges and vectors are real.
 
 from __future__ import annotations
 
-import math
 import time
 from typing import Any
 
@@ -42,8 +41,6 @@ class EmulatedReplica(Replica):
         self.shapes = ((torch.Size((elements,)),),)
         for vector in (*self.parameters, *self.gradients):
             vector.normal_()
-        self.published = math.nan
-        """When the rule last called `publish_parameters` (`time.perf_counter`)."""
 
     @property
     def learning_rate(self) -> float:
@@ -58,7 +55,6 @@ class EmulatedReplica(Replica):
 
     def publish_parameters(self) -> None:
         """They are where they belong."""
-        self.published = time.perf_counter()
 
     def update(self) -> None:
         """Slept through with the rest of the step."""

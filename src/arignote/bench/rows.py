@@ -94,6 +94,8 @@ class PaceRow(Measured):
     sync: tuple[float, ...]
     wait: tuple[float, ...]
     """Until the next batch was shared out."""
+    exchanges: tuple[int, ...] | None = None
+    """Rounds, visits or letters of each worker; None: one every step."""
 
     @property
     def steps_per_second(self) -> float:
@@ -146,27 +148,42 @@ class LoadRow(Measured):
     """Some workers that visit servers every period."""
 
     workers: int
+    step_seconds: float
     model_load: float
     """p 2n / (tau T b)."""
     reached_load: float
-    """The bytes of the visits that were made, over what the server can do."""
+    """The bytes of the visits that were made, over what the servers can do."""
     busy: float
-    """The busiest server's own word: its part of the time in answering; no transfers in it."""
+    """The busiest server's own word: its part of the time in which it had something to do."""
     kept: float
-    """Steps a second over those of the workers without visits."""
+    """Part of the workers' time that they spend in steps, not in visits."""
     comm_seconds: float
     """Of a step, mean over workers."""
 
 
 @dataclass(frozen=True)
 class ModelRow(Measured):
-    """When servers are full."""
+    """When servers are full: by the model, and as measured."""
 
     period: int
     step_seconds: float
     bytes_per_second: float
+    """The most that they took in and gave out: b."""
     full_at: float
-    """Workers at which the load is 1."""
+    """Workers at which the model's load is 1."""
+    measured_at: float | None = None
+    """The most visits that were made, over those of one worker; None: servers were not full."""
+
+
+def measured_saturation(loads: Sequence[LoadRow]) -> float | None:
+    """How many times one worker's visits the servers can serve: where their curve becomes flat.
+
+    None where even most workers would not fill them by the model: the curve still rises there.
+    """
+    first, last = loads[0], loads[-1]
+    if last.model_load < 1:
+        return None
+    return max(load.reached_load for load in loads) / first.reached_load * first.workers
 
 
 @dataclass(frozen=True)

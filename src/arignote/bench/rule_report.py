@@ -32,7 +32,7 @@ def show_straggler(report: Report) -> None:
     """Print what each rule kept."""
     paces = _of(PaceRow, report)
     table = _table(
-        "rule", "workers", "steps/s", "kept", "bound", "steps: others, slow",
+        "rule", "steps/s", "kept", "bound", "others, slow", "exchanges",
         "others: calc comm sync wait", "slow: calc comm sync wait",
     )  # fmt: skip
     for row in paces:
@@ -49,21 +49,23 @@ def show_straggler(report: Report) -> None:
         "steps/s: of all workers, until all were through; kept: of what they make without "
         f"exchanging, measured just before ({sum(first.alone):.4g} steps/s before {first.name})",
         f"bound: workers in step go as slowly as the slowest, and keep at most {_percent(bound)}: "
-        "n/s of n - 1 + 1/s",
-        "others: mean of the other workers; calc, comm, sync, wait: parts of the time, in this "
-        "order; the rest is the end, when those who are through wait for the others",
+        "n/s of n - 1 + 1/s; free: they need not keep step",
+        "exchanges: rounds, visits or letters of all workers together",
+        "others, slow: steps of the other workers (mean), and of the slow one; calc, comm, sync, "
+        "wait: parts of the time, in this order; the rest is the end, when those who are through "
+        "wait for the others",
     ):
         console.print(line, soft_wrap=True)
 
 
 def _pace(row: PaceRow) -> Iterable[str]:
     yield row.name
-    yield "free" if row.asynchronous else "in step"
     yield f"{row.steps_per_second:.4g}"
     yield _percent(row.kept)
-    yield "" if row.bound is None else _percent(row.bound)
+    yield "free" if row.bound is None else _percent(row.bound)
     others = sum(row.steps[:-1]) / (row.workers - 1)
     yield f"{others:.0f}, {row.steps[-1]}"
+    yield "every step" if row.exchanges is None else str(sum(row.exchanges))
     phases = (row.calc, row.comm, row.sync, row.wait)
     means = [sum(phase[:-1]) / (row.workers - 1) for phase in phases]
     for seconds in (means, [phase[-1] for phase in phases]):
@@ -88,18 +90,31 @@ def show_centre(report: Report) -> None:
         "in and out: bytes that visits bring to the centre and take away; of copy: over the bytes "
         "that one worker's plain copy writes in that time (a copy reads as many again)",
     ]
+    lines += [_saturation(model) for model in models]
     if models:
-        model = models[0]
         lines.append(
-            f"load: p workers that visit every tau = {model.period} steps of T = "
-            f"{duration(model.step_seconds)}, p 2n / (tau T b) with b = "
-            f"{amount(round(model.bytes_per_second))} a second, the most of the table above: full "
-            f"at p = {model.full_at:.3g}; reached: the same from the visits that were made; "
-            "server busy: its own word, without the transfers; kept: of the speed without visits"
+            "reached: load by the visits that were made; server busy: its own word, the part of "
+            "its time with something to do; kept: part of the workers' time in steps, not in visits"
         )
-    lines.append(f"comm, sync: of a step, mean over workers and steps; {_EMULATED}")
+    lines.append(
+        "comm, sync: of a step, mean over workers, median over rounds; times less: than bsp; "
+        f"{_EMULATED}"
+    )
     for line in lines:
         console.print(line, soft_wrap=True)
+
+
+def _saturation(model: ModelRow) -> str:
+    measured = (
+        "not reached with so few workers"
+        if model.measured_at is None
+        else f"measured (the most visits over those of one worker) p = {model.measured_at:.3g}"
+    )
+    return (
+        f"load: p 2n / (tau T b), tau = {model.period} steps, T = {duration(model.step_seconds)}, "
+        f"b = {amount(round(model.bytes_per_second))} a second, the most of the table above; full: "
+        f"by the model at p = {model.full_at:.3g}, {measured}"
+    )
 
 
 def _servers(report: Report) -> str:
@@ -110,7 +125,8 @@ def _servers(report: Report) -> str:
             if (report.machine["hosts"] == 1)
             else "worker 0 holds the centre"
         )
-    return f"the centre is on {count} server(s), over messages"
+    way = "messages" if report.machine["hosts"] > 1 else "memory that they share with the workers"
+    return f"the centre is on {count} server(s), reached through {way}"
 
 
 def _visits(timed: Sequence[Row]) -> Table:
@@ -141,20 +157,25 @@ def _streams(streams: Sequence[StreamRow]) -> Table:
 
 
 def _loads(loads: Sequence[LoadRow]) -> Table:
-    table = _table("every tau steps", "load", "reached", "server busy", "kept", "comm a step")
+    table = _table("every tau steps", "T", "load", "reached", "server busy", "kept", "comm a step")
     for row in loads:
         parts = (row.model_load, row.reached_load, row.busy, row.kept)
-        table.add_row(str(row.workers), *map(_percent, parts), duration(row.comm_seconds))
+        table.add_row(
+            str(row.workers),
+            duration(row.step_seconds),
+            *map(_percent, parts),
+            duration(row.comm_seconds),
+        )
     return table
 
 
 def _comms(comms: Sequence[CommRow]) -> Table:
     table = _table("rule", "workers", "comm", "sync", "both", "times less")
-    most = max(row.seconds for row in comms)
+    *_, peer = comms
     for row in comms:
         seconds = (row.comm_seconds, row.sync_seconds, row.seconds)
         table.add_row(
-            row.name, str(row.workers), *map(duration, seconds), f"{most / row.seconds:.3g}"
+            row.name, str(row.workers), *map(duration, seconds), f"{peer.seconds / row.seconds:.3g}"
         )
     return table
 

@@ -15,7 +15,8 @@ from arignote.errors import UserError
 
 CENTRE_RULES = ("easgd", "asgd")
 _LEAST_PERIODS = 4
-_OF_A_WORKER, _OF_A_CLIENT, _OF_A_SERVER = 4, 5, 2
+_OF_A_WORKER = 4
+"""Vectors: weights, gradient, and what MPI takes for its allreduce."""
 
 
 @dataclass(frozen=True)
@@ -53,13 +54,9 @@ class CentreRequest:
         """As an argument of the worker program."""
         return json.dumps(asdict(self))
 
-    def memory_gib(self, workers: int, servers: int) -> float:
-        """What they need on one host for their vectors."""
-        vectors = workers * _OF_A_WORKER + 1
-        if servers:
-            # What a worker sends and receives, at its end and at the servers'.
-            vectors += workers * _OF_A_CLIENT + _OF_A_SERVER
-        return vectors * FP32_BYTES * self.elements / 2**30
+    def memory_gib(self, workers: int) -> float:
+        """What they, and the centre, need on one host for their vectors."""
+        return (workers * _OF_A_WORKER + 1) * FP32_BYTES * self.elements / 2**30
 
 
 def parse_rules(text: str, exchange: str, *, hosts: int) -> list[str]:
@@ -75,6 +72,8 @@ def parse_rules(text: str, exchange: str, *, hosts: int) -> list[str]:
             parts[-1] += f",{part}"
         else:
             parts.append(part.strip())
+    if not all(parts):
+        raise UserError(f"--rules: got {text!r}, expected names with single commas between them")
     spec = parse_exchange(exchange)
     check_placement(spec, devices=[], hosts=hosts)
     for part in parts:
@@ -109,6 +108,14 @@ def one_size(text: str) -> int:
     if len(found) > 1:
         raise UserError(f"--elements: got {text!r}, expected one number")
     return found[0]
+
+
+def check_servers(servers: int, elements: int) -> None:
+    """Raise a UserError if a server would have nothing to hold."""
+    if servers > elements:
+        raise UserError(
+            f"--servers: got {servers} for a vector of {elements} elements: use {elements} or fewer"
+        )
 
 
 def check_slow(slow: float) -> float:

@@ -21,6 +21,7 @@ from arignote.bench.rule_request import StragglerRequest
 from arignote.bench.timing import line_up
 from arignote.comm.base import World
 from arignote.comm.crew import Crew
+from arignote.config.rule_options import BSPOptions
 from arignote.trainer.turns import open_turns
 
 _WHAT = "the end of a rule of the bench"
@@ -63,7 +64,8 @@ def _race(request: StragglerRequest, rule: str, crew: Crew, pace: float, alone: 
     turns = open_turns(work.rule, world, work.recorder)
     _warm_up(work)
     line_up(world)
-    before, steps, begun = work.phases(), 0, time.perf_counter()
+    before, exchanged = work.phases(), work.recorder.exchanges
+    steps, begun = 0, time.perf_counter()
 
     def make(step: int, part: int) -> bool:
         nonlocal steps
@@ -78,9 +80,10 @@ def _race(request: StragglerRequest, rule: str, crew: Crew, pace: float, alone: 
     lasted = time.perf_counter() - begun
     turns.close()
     work.finish()
-    told = world.gather([steps, alone, lasted, *phases.values()], _WHAT)
+    exchanged = work.recorder.exchanges - exchanged
+    told = world.gather([steps, exchanged, alone, lasted, *phases.values()], _WHAT)
     columns = [tuple(column) for column in zip(*told, strict=True)]
-    spent = dict(zip(phases, columns[3:], strict=True))
+    spent = dict(zip(phases, columns[4:], strict=True))
     return PaceRow(
         rule,
         request.elements,
@@ -88,8 +91,9 @@ def _race(request: StragglerRequest, rule: str, crew: Crew, pace: float, alone: 
         work.options.asynchronous,
         request.slow,
         columns[0],
-        max(columns[2]),
-        columns[1],
+        max(columns[3]),
+        columns[2],
+        exchanges=None if isinstance(work.options, BSPOptions) else columns[1],
         calc=spent["calc"],
         comm=spent["comm"],
         sync=spent["sync"],

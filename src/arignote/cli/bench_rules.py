@@ -16,7 +16,7 @@ from arignote.cli.bench_common import (
 )
 from arignote.cli.options import placement_options
 
-_RULES = "bsp,local-sgd,sgp,easgd,asgd,gosgd,adpsgd"
+_RULES = "bsp,local-sgd,sgp,easgd,asgd,gosgd:p=0.1,adpsgd"
 _SMALL_MODEL = "100000"
 _ALEXNET = "60965224"
 
@@ -75,6 +75,7 @@ def centre(**given: Any) -> int:
     from arignote.bench.rule_report import show_centre
     from arignote.bench.rule_request import (
         CentreRequest,
+        check_servers,
         check_window,
         one_size,
         parse_centre_rule,
@@ -93,12 +94,10 @@ def centre(**given: Any) -> int:
         check_window(seconds, period, step_seconds),
         settings.model_dump(),
     )
+    check_servers(settings.launch.servers or 0, request.elements)
     placement = place(settings.launch, centre=True)
     workers = max((host.slots for host in placement.hosts), default=placement.workers)
-    servers = settings.launch.servers or 0
-    check_memory(
-        request.memory_gib(workers, servers), workers, request.elements, "use smaller --elements"
-    )
+    check_memory(request.memory_gib(workers), workers, request.elements, "use smaller --elements")
     report = run_bench(settings, "centre", request.text(), dry_run=given["dry_run"])
     if isinstance(report, int):
         return report

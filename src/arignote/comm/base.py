@@ -8,6 +8,7 @@ thread its own.
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -72,6 +73,12 @@ class World(ABC):
     def size(self) -> int:
         """Number of workers."""
         return len(self.peers)
+
+    @property
+    def crowded(self) -> bool:
+        """Whether this host has fewer cores than ranks: who waits awake keeps others off."""
+        host = self.peers[self.rank].host
+        return sum(peer.host == host for peer in self.peers) > (os.cpu_count() or 1)
 
     @property
     def local_rank(self) -> int:

@@ -16,7 +16,8 @@ from collections.abc import Sequence
 import torch
 
 from arignote.comm.base import World
-from arignote.comm.service import Question, Service, ask, begin, say_goodbye
+from arignote.comm.questions import Question, ask, say_goodbye
+from arignote.comm.service import Service
 from arignote.comm.shared_memory import SharedRows
 from arignote.errors import UserError
 
@@ -148,7 +149,7 @@ class RemoteCounter(Counter):
     def take(self, limit: int, first: int = 0) -> int | None:
         """See `Counter.take`."""
         asked, self._asked = self._asked, None
-        number = _LATER if asked is None else int(asked.finish(self._world, _WHAT)[0])
+        number = _LATER if asked is None else int(asked.finish(_WHAT)[0])
         if number == _LATER:
             number = int(self._ask(_TAKE, limit, first)[0])
         return None if number == _NONE else number
@@ -156,7 +157,7 @@ class RemoteCounter(Counter):
     def ask_ahead(self, limit: int, spare: int) -> None:
         """See `Counter.ask_ahead`; worker 0 has the cells at hand."""
         if self._service is None:
-            self._asked = begin(self._world, 0, 0, (_AHEAD, limit, spare))
+            self._asked = Question(self._world, 0, 0, (_AHEAD, limit, spare))
 
     def stop(self, multiple: int) -> None:
         """See `Counter.stop`."""
@@ -169,7 +170,7 @@ class RemoteCounter(Counter):
 
     def _ask(self, *question: int) -> Sequence[float]:
         if self._service is not None:
-            return self._service.ask_here(0, question)[0]
+            return self._service.answer_here(0, question)[0]
         return ask(self._world, 0, 0, question, _WHAT)
 
     def close(self) -> None:
@@ -186,12 +187,7 @@ class _CounterDesk:
     def __init__(self, cells: Cells) -> None:
         self._cells = cells
 
-    def payload(self, source: int, numbers: Sequence[float]) -> None:
-        """Nothing follows."""
-
-    def answer(
-        self, source: int, numbers: Sequence[float], payload: torch.Tensor | None
-    ) -> tuple[Sequence[float], None]:
+    def answer(self, source: int, numbers: Sequence[float]) -> tuple[Sequence[float], None]:
         """The number (or why none is given), or the state, after the change that was asked for."""
         kind, *rest = map(int, numbers)
         if kind == _AHEAD and 0 < self._cells.left(rest[0]) <= rest[1]:

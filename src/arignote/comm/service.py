@@ -1,113 +1,75 @@
-"""Questions and answers between workers and one of them that serves, whoever is ready first.
+"""The one of the workers, or the server, that answers questions (`comm.questions`).
 
-A question is a header (which desk, and some numbers), and a payload where the desk expects one;
-an answer is numbers, and a payload likewise. The one that serves never waits for anybody: what
-is on its way is looked after in turns. Who asks waits, with the world's deadline.
+It never waits for anybody: what is on its way is looked after in turns, a part of each at a time.
 """
 
 from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 
 from arignote.comm.base import Request, World
+from arignote.comm.questions import (
+    AGE,
+    ANSWER,
+    BUSY,
+    ENCLOSED,
+    GOODBYE,
+    NUMBERS,
+    PAYLOAD,
+    QUESTION,
+    WINDOW,
+    header,
+)
 from arignote.errors import LostWorkerError
 
-_QUESTION, _PAYLOAD, _ANSWER, _ENCLOSED = 11, 12, 13, 14
-_NUMBERS = 8
-_GOODBYE = -1.0
-_MOVING_NAP_SECONDS, _LEAST_NAP_SECONDS, _LONGEST_NAP_SECONDS = 0.0001, 0.0005, 0.002
+_YIELD_SECONDS, _MOVING_NAP_SECONDS = 0.005, 0.0001
+_LEAST_NAP_SECONDS, _LONGEST_NAP_SECONDS = 0.0005, 0.002
+
+
+class Parts(Protocol):
+    """What comes with a question in parts, and goes back likewise."""
+
+    parts: int
+
+    def room(self, number: int) -> torch.Tensor | None:
+        """Where part `number` goes, free again WINDOW parts later; None: nothing comes."""
+
+    def reply(self, number: int) -> torch.Tensor | None:
+        """Do what is to be done with part `number`; what goes back, perhaps its room."""
 
 
 class Desk(Protocol):
     """What answers one kind of question."""
 
-    def payload(self, source: int, numbers: Sequence[float]) -> torch.Tensor | None:
-        """Memory for what follows a question; None: nothing follows."""
-
-    def answer(
-        self, source: int, numbers: Sequence[float], payload: torch.Tensor | None
-    ) -> tuple[Sequence[float], torch.Tensor | None]:
-        """The answer; the tensor in it must not change before the next question of `source`."""
+    def answer(self, source: int, numbers: Sequence[float]) -> tuple[Sequence[float], Parts | None]:
+        """The numbers of the answer (at most NUMBERS - 2), which go when all parts have gone."""
 
 
-def ask(
-    world: World,
-    server: int,
-    desk: int,
-    numbers: Sequence[float],
-    what: str,
-    *,
-    payload: torch.Tensor | None = None,
-    answer: torch.Tensor | None = None,
-) -> list[float]:
-    """Ask and wait; the numbers of the answer, whose payload goes into `answer`.
+class _Talk:
+    """A question whose parts are under way."""
 
-    Raises:
-        LostWorkerError: no answer within the world's deadline.
-    """
-    requests = begin(world, server, desk, numbers, payload=payload, answer=answer)
-    return requests.finish(world, what)
+    def __init__(self, source: int, reply: Sequence[float], parts: Parts) -> None:
+        self.source, self.reply, self.parts = source, reply, parts
+        self.arriving: deque[Request | None] = deque()
+        """None: nothing comes."""
+        self.answered = 0
+        self.going: deque[Request] = deque()
 
+    @property
+    def asked_for(self) -> int:
+        """Parts that were received, or are being."""
+        return self.answered + len(self.arriving)
 
-@dataclass
-class Question:
-    """A question that has been asked."""
-
-    requests: list[Request]
-    numbers: torch.Tensor
-    held: tuple[torch.Tensor, ...]
-    """What must live, and stay as it is, until the answer is there."""
-
-    def finish(self, world: World, what: str) -> list[float]:
-        """Wait for the answer."""
-        world.wait(self.requests, what)
-        return self.numbers.tolist()
-
-
-def begin(
-    world: World,
-    server: int,
-    desk: int,
-    numbers: Sequence[float],
-    *,
-    payload: torch.Tensor | None = None,
-    answer: torch.Tensor | None = None,
-) -> Question:
-    """Ask and go on; see `ask`."""
-    header = _header([desk, *numbers])
-    replied = torch.zeros(_NUMBERS, dtype=torch.float64)
-    requests = [world.receive(replied, server, _ANSWER)]
-    if answer is not None:
-        requests.append(world.receive(answer, server, _ENCLOSED))
-    requests.append(world.send(header, server, _QUESTION))
-    if payload is not None:
-        requests.append(world.send(payload, server, _PAYLOAD))
-    return Question(requests, replied, (header,) if payload is None else (header, payload))
-
-
-def say_goodbye(world: World, server: int, what: str) -> None:
-    """Tell `server` that this worker asks no more."""
-    world.wait([world.send(_header([_GOODBYE]), server, _QUESTION)], what)
-
-
-def _header(numbers: Sequence[float]) -> torch.Tensor:
-    padded = [*map(float, numbers), *([0.0] * (_NUMBERS - len(numbers)))]
-    return torch.tensor(padded, dtype=torch.float64)
-
-
-@dataclass
-class _Arriving:
-    source: int
-    desk: int
-    numbers: list[float]
-    payload: torch.Tensor
-    request: Request
+    @property
+    def gone(self) -> int:
+        """Parts that are done with."""
+        return self.answered - len(self.going)
 
 
 class Service:
@@ -120,13 +82,13 @@ class Service:
     """
 
     def __init__(self, world: World, desks: Mapping[int, Desk], clients: int) -> None:
-        self.busy_seconds = 0.0
-        """Spent in answering; its load is this over the time that it ran."""
         self._world, self._desks, self._clients = world, desks, clients
+        self._begun = time.perf_counter()
+        self._busy_seconds = 0.0
         self._gone: set[int] = set()
-        self._arriving: list[_Arriving] = []
+        self._talks: list[_Talk] = []
         self._sending: list[tuple[Request, torch.Tensor]] = []
-        self._did = time.monotonic()
+        self._did = time.perf_counter()
         """When there was last something to do."""
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -134,11 +96,15 @@ class Service:
 
     def run(self) -> None:
         """Serve until all clients have said goodbye and have all their answers."""
-        while len(self._gone) < self._clients or self._arriving or self._sending:
-            if self._turn():
-                self._did = time.monotonic()
+        while len(self._gone) < self._clients or self._talks or self._sending:
+            begun = time.perf_counter()
+            did = self._turn()
+            now = time.perf_counter()
+            if did:
+                self._busy_seconds += now - begun
+                self._did = now
             else:
-                time.sleep(self._nap_seconds())
+                time.sleep(self._nap_seconds(now))
 
     def start(self) -> None:
         """Run in a thread."""
@@ -152,14 +118,18 @@ class Service:
         self._thread = threading.Thread(target=run, name="service", daemon=True)
         self._thread.start()
 
-    def ask_here(
-        self, desk: int, numbers: Sequence[float], payload: torch.Tensor | None = None
-    ) -> tuple[Sequence[float], torch.Tensor | None]:
-        """The same question from the process that serves, beside the thread."""
+    def answer_here(self, desk: int, numbers: Sequence[float]) -> tuple[list[float], Parts | None]:
+        """Ask from the process that serves, beside the thread; parts by `reply_here`."""
         if self._error is not None:
             raise self._error
         with self._lock:
-            return self._desks[desk].answer(self._world.rank, numbers, payload)
+            reply, parts = self._desks[desk].answer(self._world.rank, numbers)
+        return self._signed(reply), parts
+
+    def reply_here(self, parts: Parts, number: int) -> torch.Tensor | None:
+        """`Parts.reply`, while the thread does none."""
+        with self._lock:
+            return parts.reply(number)
 
     def join(self) -> None:
         """Wait for the thread, after all goodbyes; raise what has stopped it.
@@ -179,53 +149,75 @@ class Service:
                 "look at that worker, or raise train.timeout_seconds"
             )
 
-    def _nap_seconds(self) -> float:
+    def _nap_seconds(self, now: float) -> float:
         """Until the next look.
 
-        Each takes the interpreter's lock from whoever trains beside the thread, and its core. So
-        the longer nobody has asked, the longer the nap; but a message that is on its way over TCP
-        moves only when somebody looks.
+        A server just after it did something has the next part at its door. A thread takes the
+        interpreter's lock from whoever trains beside it, and its core: the longer nobody has
+        asked, the longer the nap. But a message on its way over TCP moves only when somebody looks.
         """
-        if self._arriving or self._sending:
+        silent = now - self._did
+        if self._thread is None and silent < _YIELD_SECONDS:
+            return _MOVING_NAP_SECONDS if self._world.patient else 0.0
+        if self._talks or self._sending:
             return _MOVING_NAP_SECONDS
-        quarter = (time.monotonic() - self._did) / 4
-        return min(max(quarter, _LEAST_NAP_SECONDS), _LONGEST_NAP_SECONDS)
+        return min(max(silent / 4, _LEAST_NAP_SECONDS), _LONGEST_NAP_SECONDS)
 
     def _turn(self) -> bool:
         """Look after everything once; whether there was anything to do."""
         self._sending = [sent for sent in self._sending if not sent[0].done()]
         did = self._hear()
-        arrived = [one for one in self._arriving if one.request.done()]
-        for one in arrived:
-            self._arriving.remove(one)
-            self._answer(one.source, one.desk, one.numbers, one.payload)
-        return did or bool(arrived)
+        for talk in tuple(self._talks):
+            did = self._go_on(talk) or did
+            # Not before: the next question of this worker may use the same memory.
+            if talk.gone == talk.parts.parts:
+                self._talks.remove(talk)
+                self._send(talk.reply, talk.source)
+        return did
 
     def _hear(self) -> bool:
-        source = self._world.probe(_QUESTION)
+        source = self._world.probe(QUESTION)
         if source is None:
             return False
-        header = torch.zeros(_NUMBERS, dtype=torch.float64)
-        self._world.wait([self._world.receive(header, source, _QUESTION)], "a question")
-        desk, *numbers = header.tolist()
-        if desk == _GOODBYE:
+        asked = header([])
+        self._world.wait([self._world.receive(asked, source, QUESTION)], "a question")
+        desk, *numbers = asked.tolist()
+        if desk == GOODBYE:
             self._gone.add(source)
             return True
-        payload = self._desks[int(desk)].payload(source, numbers)
-        if payload is None:
-            self._answer(source, int(desk), numbers, None)
+        with self._lock:
+            reply, parts = self._desks[int(desk)].answer(source, numbers)
+        if parts is None:
+            self._send(reply, source)
         else:
-            request = self._world.receive(payload, source, _PAYLOAD)
-            self._arriving.append(_Arriving(source, int(desk), numbers, payload, request))
+            self._talks.append(_Talk(source, reply, parts))
         return True
 
-    def _answer(
-        self, source: int, desk: int, numbers: Sequence[float], payload: torch.Tensor | None
-    ) -> None:
-        begun = time.perf_counter()
+    def _go_on(self, talk: _Talk) -> bool:
+        """Answer a part, if one has arrived; whether there was anything to do."""
+        parts, before = talk.parts, talk.gone
+        while talk.going and talk.going[0].done():
+            talk.going.popleft()
+        while talk.asked_for < min(parts.parts, talk.gone + WINDOW):
+            room = parts.room(talk.asked_for)
+            arriving = None if room is None else self._world.receive(room, talk.source, PAYLOAD)
+            talk.arriving.append(arriving)
+        if not talk.arriving or not (talk.arriving[0] is None or talk.arriving[0].done()):
+            return talk.gone > before
+        talk.arriving.popleft()
         with self._lock:
-            reply, enclosed = self._desks[desk].answer(source, numbers, payload)
-        for wire, tag in ((_header(reply), _ANSWER), (enclosed, _ENCLOSED)):
-            if wire is not None:
-                self._sending.append((self._world.send(wire, source, tag), wire))
-        self.busy_seconds += time.perf_counter() - begun
+            wire = parts.reply(talk.answered)
+        talk.answered += 1
+        if wire is not None:
+            talk.going.append(self._world.send(wire, talk.source, ENCLOSED))
+        return True
+
+    def _send(self, reply: Sequence[float], source: int) -> None:
+        wire = header(self._signed(reply))
+        self._sending.append((self._world.send(wire, source, ANSWER), wire))
+
+    def _signed(self, reply: Sequence[float]) -> list[float]:
+        padded = [*reply, *([0.0] * (NUMBERS - len(reply)))]
+        padded[BUSY] = self._busy_seconds
+        padded[AGE] = time.perf_counter() - self._begun
+        return padded

@@ -83,7 +83,7 @@ class Push:
         kept: Array | None,
         numbers: Sequence[float],
         staleness: int,
-        through: Callable[[Array], None],
+        through: Callable[[Array], None] | None,
     ) -> None:
         """See `MeetsCentre.meet`; numbers: the learning rate."""
         kind = centre.dtype.type

@@ -26,16 +26,20 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 
 from arignote.config.rule_options import EASGDOptions
 from arignote.exchange.centre.base import Array, MeetsCentre
-from arignote.exchange.jit import jit
+from arignote.exchange.jit import jit, jit_measure
 from arignote.frameworks.base import Replica
 from arignote.rules.alone import step_alone
 from arignote.rules.base import Bring
 from arignote.rules.elastic import remarks_on_alpha, server_rate
 from arignote.rules.visitor import Visitor
+
+_CHUNK_ELEMENTS = 2048
+"""Small enough for the innermost cache, where what was just written is read again."""
 
 
 @jit
@@ -52,12 +56,64 @@ def move_(vector: Array, difference: Array, rate: float) -> None:
         vector[i] += rate * difference[i]
 
 
+@jit
+def meet_(payload: Array, centre: Array, rate: float) -> None:
+    """`difference_`, then `move_` of the centre by it, in one pass."""
+    for i in range(payload.size):
+        payload[i] -= centre[i]
+        centre[i] += rate * payload[i]
+
+
+@jit_measure
+def square(vector: Array) -> Any:
+    """The sum of the squares of a few numbers; shape (n,)."""
+    total = vector[0] * vector[0]
+    for i in range(1, vector.size):
+        total += vector[i] * vector[i]
+    return total
+
+
+@jit
+def take_(own: Array, difference: Array, rate: float) -> tuple[float, float]:
+    """`move_` of `own`; the squares of the difference and of what `own` has become."""
+    apart, length = 0.0, 0.0
+    for start in range(0, own.size, _CHUNK_ELEMENTS):
+        x, d = own[start : start + _CHUNK_ELEMENTS], difference[start : start + _CHUNK_ELEMENTS]
+        move_(x, d, rate)
+        apart += square(d)
+        length += square(x)
+    return apart, length
+
+
+@jit
+def visit_(
+    own: Array, centre: Array, own_rate: float, centre_rate: float, room: Array
+) -> tuple[float, float]:
+    """All of a visit in one pass, with the bits of `meet_` and `take_`, and what `take_` returns.
+
+    Args:
+        own, centre: shape (n,).
+        room: for a few differences, shape (_CHUNK_ELEMENTS,).
+    """
+    apart, length = 0.0, 0.0
+    for start in range(0, own.size, room.size):
+        x, c = own[start : start + room.size], centre[start : start + room.size]
+        d = room[: x.size]
+        for i in range(x.size):
+            d[i] = x[i] - c[i]
+            c[i] += centre_rate * d[i]
+            x[i] += own_rate * d[i]
+        apart += square(d)
+        length += square(x)
+    return apart, length
+
+
 class Elastic:
     """What a visit does where the centre is."""
 
     rows = 0
     keeps = False
-    loops: Sequence[Any] = (difference_, move_)
+    loops: Sequence[Any] = (meet_, difference_, move_, take_, visit_)
 
     def meet(
         self,
@@ -67,12 +123,16 @@ class Elastic:
         kept: Array | None,
         numbers: Sequence[float],
         staleness: int,
-        through: Callable[[Array], None],
+        through: Callable[[Array], None] | None,
     ) -> None:
         """See `MeetsCentre.meet`; numbers: beta. The centre moves by what the worker will see."""
+        rate = centre.dtype.type(numbers[0])
+        if through is None:
+            meet_(payload, centre, rate)
+            return
         difference_(payload, centre)
         through(payload)
-        move_(centre, payload, centre.dtype.type(numbers[0]))
+        move_(centre, payload, rate)
 
 
 class NesterovAlone:
@@ -136,7 +196,9 @@ class EASGD(Visitor):
         lead = None if self._nesterov is None else self._nesterov.velocities[number].cpu()
         momentum = self.options.momentum
         alpha = own.dtype.type(-self.options.alpha)
-        squares = [0.0, 0.0]
+        beta = server_rate(self.options, bring, default=self.options.alpha)
+        room = np.empty(_CHUNK_ELEMENTS, dtype=own.dtype)
+        squares = np.zeros(2)
 
         def give(place: slice, payload: Array) -> None:
             payload[:] = own[place]
@@ -145,12 +207,15 @@ class EASGD(Visitor):
                 payload -= momentum * lead[place].to(vector.dtype).numpy()
 
         def take(place: slice, difference: Array) -> None:
-            move_(own[place], difference, alpha)
-            squares[0] += float(difference @ difference)
-            squares[1] += float(own[place] @ own[place])
+            squares[:] += take_(own[place], difference, alpha)
 
-        beta = server_rate(self.options, bring, default=self.options.alpha)
-        self.make_visit(number, [beta], give, take)
+        def at_once(place: slice, centre: Array) -> None:
+            squares[:] += visit_(own[place], centre, alpha, own.dtype.type(beta), room)
+
+        if lead is None:
+            self.make_visit(number, [beta], give, take, payload=own, at_once=at_once)
+        else:
+            self.make_visit(number, [beta], give, take)
         if squares[1] > 0:
             self.recorder.note("consensus_distance", math.sqrt(squares[0] / squares[1]))
 

@@ -13,7 +13,7 @@ from arignote.comm.crew import Crew
 from arignote.config.exchange_options import CodecOptions
 from arignote.config.rule_options import OPTIONS
 from arignote.exchange.base import Codec
-from arignote.exchange.centre.base import Centre, Give, MeetsCentre, Take
+from arignote.exchange.centre.base import Array, AtOnce, Centre, Give, MeetsCentre, Take, Visit
 from arignote.exchange.centre.open import open_centres, serve_centres
 from arignote.frameworks.base import Replica
 from arignote.registry import CODECS, RULES
@@ -30,6 +30,8 @@ class Visitor(Rule):
     weights_are_local = True
     one_validates = True
 
+    last_visit: Visit | None = None
+    """What the last one came to."""
     _centres: Sequence[Centre] = ()
 
     @staticmethod
@@ -103,9 +105,26 @@ class Visitor(Rule):
         self.recorder.end("calc")
         return StepResult(bring.samples, None, _known(bring), stop=False)
 
-    def make_visit(self, number: int, numbers: Sequence[float], give: Give, take: Take) -> None:
-        """Visit, and record what it came to."""
-        visit = self._centres[number].visit(numbers, give, take, f"the visit of step {self.steps}")
+    def make_visit(
+        self,
+        number: int,
+        numbers: Sequence[float],
+        give: Give,
+        take: Take,
+        *,
+        payload: Array | None = None,
+        at_once: AtOnce | None = None,
+    ) -> None:
+        """Visit (`Centre.visit`), and record what it came to."""
+        visit = self._centres[number].visit(
+            numbers,
+            give,
+            take,
+            f"the visit of step {self.steps}",
+            payload=payload,
+            at_once=at_once,
+        )
+        self.last_visit = visit
         self.recorder.sent(visit.wire_bytes)
         self.recorder.note("staleness", visit.staleness)
         if visit.server_load is not None:

@@ -21,6 +21,8 @@ Give: TypeAlias = Callable[[slice, Array], None]
 """(which elements, where to write them): the payload."""
 Take: TypeAlias = Callable[[slice, Array], None]
 """(which elements, what came back)."""
+AtOnce: TypeAlias = Callable[[slice, Array], None]
+"""(which elements, these of the centre): all of a visit in one pass over both."""
 
 
 class MeetsCentre(Protocol):
@@ -41,7 +43,7 @@ class MeetsCentre(Protocol):
         kept: Array | None,
         numbers: Sequence[float],
         staleness: int,
-        through: Callable[[Array], None],
+        through: Callable[[Array], None] | None,
     ) -> None:
         """Change `payload` into the answer, and `centre` and `rows` in place.
 
@@ -49,7 +51,7 @@ class MeetsCentre(Protocol):
             kept: what this worker was last given; changed by the caller, not here.
             numbers: as the worker gave them (step sizes and the like).
             staleness: visits of others since this worker's last.
-            through: rounds an array to what the wire carries.
+            through: rounds an array to what the wire carries; None: it carries all.
         """
 
 
@@ -61,8 +63,15 @@ class Visit:
     """Visits of others since this worker's last."""
     wire_bytes: int
     """Sent by this worker and to it."""
-    server_load: float | None = None
-    """Part of its time that the busiest server spends in visits; None: there is no server."""
+    busy_seconds: float = 0.0
+    """So far, of the busiest server: in which it had something to do."""
+    server_seconds: float = 0.0
+    """So far, of the same: since it began; 0: there is no server."""
+
+    @property
+    def server_load(self) -> float | None:
+        """Part of its time so far in which the busiest server had something to do."""
+        return self.busy_seconds / self.server_seconds if self.server_seconds else None
 
 
 class Centre(ABC):
@@ -72,8 +81,22 @@ class Centre(ABC):
     dtype: torch.dtype
 
     @abstractmethod
-    def visit(self, numbers: Sequence[float], give: Give, take: Take, what: str) -> Visit:
+    def visit(
+        self,
+        numbers: Sequence[float],
+        give: Give,
+        take: Take,
+        what: str,
+        *,
+        payload: Array | None = None,
+        at_once: AtOnce | None = None,
+    ) -> Visit:
         """One visit; waits for nobody but who is in the same place of the centre just now.
+
+        Args:
+            payload: all of it, where it lies in memory as `give` would write it: saves a copy.
+            at_once: for a centre that is at hand and keeps nothing beside: does what `give`, `meet`
+                and `take` do, with the same bits.
 
         Raises:
             LostWorkerError: no answer within the world's deadline.

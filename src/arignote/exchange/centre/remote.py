@@ -1,25 +1,27 @@
 """A centre on servers, each of which holds a slice of it: questions and answers over messages.
 
-The payload goes to all servers at once, in the codec's format, and the answers come back in it.
+A visit goes to all servers at once, part by part, in the codec's format, and the answers come back
+in it. Lossless, a part is sent from the worker's own memory, met in the server's room for it, and
+sent back from there: it is copied by the message alone. (Inside a host not even by that: `Wire`.)
 Where there are no servers, a thread of worker 0 does their work; worker 0 itself asks it without
 messages.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import repeat
 
-import numpy as np
 import torch
 
 from arignote.comm.base import World
-from arignote.comm.service import Question, Service, begin, say_goodbye
+from arignote.comm.questions import AGE, BUSY, Question, Sheaf, say_goodbye
+from arignote.comm.service import Service
 from arignote.exchange.base import Codec, cut
-from arignote.exchange.centre.base import Array, Centre, Give, MeetsCentre, Take, Visit
+from arignote.exchange.centre.base import Array, AtOnce, Centre, Give, Take, Visit
+from arignote.exchange.centre.desk import BEGIN, BEHIND, READ, VISIT, WRITE
 from arignote.exchange.centre.wire import Wire
 
-VISIT, READ, WRITE, BEGIN, BEHIND = range(5)
 _WHAT = "the centre"
 
 
@@ -31,6 +33,7 @@ class RemoteCentre(Centre):
         servers: ranks in it that hold the slices, in order.
         desk: number of this vector's desk at each.
         service: where it runs in this very process.
+        shared: for each server: memory that it sees too; empty: nothing is shared (`Wire`).
     """
 
     def __init__(
@@ -42,32 +45,52 @@ class RemoteCentre(Centre):
         dtype: torch.dtype,
         codec: Codec,
         service: Service | None,
+        shared: Sequence[torch.Tensor] = (),
     ) -> None:
         self._world, self._servers, self._desk = world, servers, desk
         self._service = service
         self.elements, self.dtype = elements, dtype
         self._slices = cut(elements, len(servers))
-        self._wires = [Wire(codec, part.stop - part.start, dtype) for part in self._slices]
-        self._values = np.empty(elements, dtype=torch.empty(0, dtype=dtype).numpy().dtype)
+        sizes = [part.stop - part.start for part in self._slices]
+        if shared:
+            self._out = [Wire(codec, *both) for both in zip(sizes, repeat(dtype), shared)]
+            self._back = self._out
+        else:
+            self._out = [Wire(codec, size, dtype) for size in sizes]
+            self._back = [Wire(codec, size, dtype) for size in sizes]
 
-    def visit(self, numbers: Sequence[float], give: Give, take: Take, what: str) -> Visit:
-        """See `Centre.visit`."""
-        give(slice(0, len(self._values)), self._values)
-        answers = self._ask([VISIT, *numbers], what, send=self._values, take=self._values)
-        take(slice(0, len(self._values)), self._values)
+    def visit(
+        self,
+        numbers: Sequence[float],
+        give: Give,
+        take: Take,
+        what: str,
+        *,
+        payload: Array | None = None,
+        at_once: AtOnce | None = None,
+    ) -> Visit:
+        """See `Centre.visit`; `at_once` has no use here."""
+
+        def sheaf(number: int) -> Sheaf:
+            start, out, back = self._slices[number].start, self._out[number], self._back[number]
+            return _Visiting(start, out, back, give, take, payload)
+
+        answers = self._ask([VISIT, *numbers], what, sheaf)
+        busiest = max(answers, key=lambda answer: answer[BUSY] / answer[AGE])
         return Visit(
             staleness=int(answers[0][0]),
-            wire_bytes=2 * sum(wire.bytes for wire in self._wires),
-            server_load=max(answer[1] for answer in answers),
+            wire_bytes=2 * sum(wire.bytes for wire in self._out),
+            busy_seconds=busiest[BUSY],
+            server_seconds=busiest[AGE],
         )
 
     def read(self, row: int, out: torch.Tensor) -> None:
         """See `Centre.read`."""
-        self._ask([READ, row], _WHAT, take=out.numpy(), plain=True)
+        self._ask([READ, row], _WHAT, lambda n: _Reading(self._out[n], out[self._slices[n]]))
 
     def write(self, row: int, values: torch.Tensor) -> None:
         """See `Centre.write`."""
-        self._ask([WRITE, row], _WHAT, send=values.numpy(), plain=True)
+        self._ask([WRITE, row], _WHAT, lambda n: _Writing(self._out[n], values[self._slices[n]]))
 
     def behind(self) -> int:
         """See `Centre.behind`."""
@@ -75,115 +98,142 @@ class RemoteCentre(Centre):
 
     def begin(self, given: torch.Tensor | None, behind: int) -> None:
         """See `Centre.begin`."""
-        send = None if given is None else given.numpy()
-        self._ask([BEGIN, behind, send is not None], _WHAT, send=send, plain=True)
+        if given is None:
+            self._ask([BEGIN, behind, False], _WHAT)
+            return
+        values = given
+        self._ask(
+            [BEGIN, behind, True],
+            _WHAT,
+            lambda n: _Writing(self._out[n], values[self._slices[n]]),
+        )
 
     def _ask(
-        self,
-        numbers: Sequence[float],
-        what: str,
-        *,
-        send: Array | None = None,
-        take: Array | None = None,
-        plain: bool = False,
-    ) -> list[Sequence[float]]:
-        """Ask all servers at once, then take all answers; `plain`: as they are, not encoded."""
-        questions: list[Question | None] = []
-        answers: list[Sequence[float]] = [()] * len(self._servers)
-        for number, server in enumerate(self._servers):
-            part, wire = self._slices[number], self._wires[number]
-            payload = None if send is None else wire.pack(send[part], plain=plain)
-            room = None if take is None else wire.room(plain=plain)
-            if self._service is not None and server == self._world.rank:
-                answers[number], enclosed = self._service.ask_here(self._desk, numbers, payload)
-                if take is not None and enclosed is not None:
-                    wire.unpack(enclosed, take[part], plain=plain)
-                questions.append(None)
-            else:
-                questions.append(
-                    begin(self._world, server, self._desk, numbers, payload=payload, answer=room)
-                )
-        for number, question in enumerate(questions):
-            if question is not None:
-                answers[number] = question.finish(self._world, what)
-                if take is not None:
-                    part, wire = self._slices[number], self._wires[number]
-                    wire.unpack(wire.room(plain=plain), take[part], plain=plain)
-        return answers
+        self, numbers: Sequence[float], what: str, sheaf: Callable[[int], Sheaf] | None = None
+    ) -> list[list[float]]:
+        """Ask all servers at once.
+
+        Args:
+            sheaf: (which server, counted from 0) -> what goes to it and comes from it.
+        """
+        if self._service is not None:
+            return [_ask_here(self._service, self._desk, numbers, sheaf and sheaf(0))]
+        questions = [
+            Question(self._world, server, self._desk, numbers, sheaf and sheaf(number))
+            for number, server in enumerate(self._servers)
+        ]
+        going_on = questions
+        while going_on:
+            going_on = [question for question in going_on if question.next_part(what)]
+        return [question.finish(what) for question in questions]
 
     def close(self) -> None:
         """Say goodbye to the servers (once for all vectors: by the first)."""
         if self._desk:
             return
-        for server in self._servers:
-            if self._service is None or server != self._world.rank:
-                say_goodbye(self._world, server, _WHAT)
         if self._service is not None:
             self._service.join()
+            return
+        for server in self._servers:
+            say_goodbye(self._world, server, _WHAT)
 
 
-class CentreDesk:
-    """A server's end: a slice of the centre, and what `meet` does to it."""
+def _ask_here(
+    service: Service, desk: int, numbers: Sequence[float], sheaf: Sheaf | None
+) -> list[float]:
+    """As `Question`, without messages."""
+    reply, parts = service.answer_here(desk, numbers)
+    if parts is None or sheaf is None:
+        return reply
+    for number in range(parts.parts):
+        payload, room = sheaf.payload(number), parts.room(number)
+        if payload is not None and room is not None:
+            room.copy_(payload)
+        answer, back = service.reply_here(parts, number), sheaf.room(number)
+        if answer is not None and back is not None:
+            back.copy_(answer)
+        sheaf.take(number)
+    return reply
 
-    def __init__(self, elements: int, dtype: torch.dtype, rule: MeetsCentre, codec: Codec) -> None:
-        self._rule = rule
-        self._codec = codec
-        self._dtype = dtype
-        self._rows = [torch.zeros(elements, dtype=dtype) for _ in range(1 + rule.rows)]
-        self._values = torch.empty(elements, dtype=dtype).numpy()
-        self._kept: dict[int, Array] = {}
-        self._seen: dict[int, int] = {}
-        self._wires: dict[int, Wire] = {}
-        self._visits = 0
-        self._begun = time.perf_counter()
-        self._busy_seconds = 0.0
 
-    def _wire(self, source: int) -> Wire:
-        if source not in self._wires:
-            self._wires[source] = Wire(self._codec, len(self._values), self._dtype)
-        return self._wires[source]
+class _Visiting:
+    """A visit of one server.
 
-    def payload(self, source: int, numbers: Sequence[float]) -> torch.Tensor | None:
-        """Memory of this worker's own."""
-        kind = int(numbers[0])
-        if kind in (READ, BEHIND) or (kind == BEGIN and not numbers[2]):
-            return None
-        return self._wire(source).room(plain=kind != VISIT)
+    Args:
+        start: where its slice begins in the vector.
+    """
 
-    def answer(
-        self, source: int, numbers: Sequence[float], payload: torch.Tensor | None
-    ) -> tuple[Sequence[float], torch.Tensor | None]:
-        """Do what is asked."""
-        kind, row, wire = int(numbers[0]), int(numbers[1]), self._wire(source)
-        if kind == READ:
-            return (), wire.pack(self._rows[row].numpy(), plain=True)
-        if kind == BEHIND:
-            return (self._visits - self._seen.get(source, 0),), None
-        if kind == BEGIN:
-            self._seen[source] = self._visits - row
-            if self._rule.keeps and payload is not None:
-                wire.unpack(payload, self._kept.setdefault(source, self._values.copy()), plain=True)
-            return (), None
-        assert payload is not None
-        if kind == WRITE:
-            wire.unpack(payload, self._rows[row].numpy(), plain=True)
-            return (), None
-        return self._visit(source, numbers[1:], payload, wire)
+    def __init__(
+        self,
+        start: int,
+        out: Wire,
+        back: Wire,
+        give: Give,
+        take: Take,
+        payload: Array | None,
+    ) -> None:
+        self.parts, self.room = out.parts, back.message
+        self._start, self._out, self._back = start, out, back
+        self._give, self._take, self._payload = give, take, payload
 
-    def _visit(
-        self, source: int, numbers: Sequence[float], payload: torch.Tensor, wire: Wire
-    ) -> tuple[Sequence[float], torch.Tensor]:
-        begun = time.perf_counter()
-        staleness = self._visits - self._seen.get(source, 0)
-        self._visits += 1
-        self._seen[source] = self._visits
-        wire.unpack(payload, self._values)
-        centre, *rows = (row.numpy() for row in self._rows)
-        kept = self._kept.get(source)
-        self._rule.meet(self._values, centre, rows, kept, numbers, staleness, wire.round_trip)
-        answer = wire.pack(self._values)
-        if kept is not None:
-            wire.unpack(answer, kept)
-        now = time.perf_counter()
-        self._busy_seconds += now - begun
-        return (staleness, self._busy_seconds / (now - self._begun)), answer
+    def _place(self, number: int) -> slice:
+        place = self._out.place(number)
+        return slice(self._start + place.start, self._start + place.stop)
+
+    def payload(self, number: int) -> torch.Tensor:
+        """See `Sheaf.payload`."""
+        out, place = self._out, self._place(number)
+        if out.lossless and self._payload is not None and not out.shared:
+            return torch.from_numpy(self._payload[place]).view(torch.uint8)
+        self._give(place, out.blank(number))
+        return out.seal(number)
+
+    def take(self, number: int) -> None:
+        """See `Sheaf.take`."""
+        self._take(self._place(number), self._back.open(number))
+
+
+class _Reading:
+    """The answer, as a message, goes straight to its place."""
+
+    def __init__(self, wire: Wire, out: torch.Tensor) -> None:
+        self.parts = wire.parts
+        self._wire, self._out = wire, out
+
+    def payload(self, number: int) -> torch.Tensor | None:
+        """See `Sheaf.payload`."""
+        return self._wire.sign(number)
+
+    def room(self, number: int) -> torch.Tensor:
+        """See `Sheaf.room`."""
+        if self._wire.shared:
+            return self._wire.message(number)
+        return self._out[self._wire.place(number)].view(torch.uint8)
+
+    def take(self, number: int) -> None:
+        """See `Sheaf.take`."""
+        if self._wire.shared:
+            self._out.numpy()[self._wire.place(number)] = self._wire.values(number)
+
+
+class _Writing:
+    """The payload, as a message, comes straight from its place."""
+
+    def __init__(self, wire: Wire, values: torch.Tensor) -> None:
+        self.parts = wire.parts
+        self._wire, self._values = wire, values
+
+    def payload(self, number: int) -> torch.Tensor:
+        """See `Sheaf.payload`."""
+        values = self._values[self._wire.place(number)]
+        if not self._wire.shared:
+            return values.view(torch.uint8)
+        self._wire.values(number)[:] = values.numpy()
+        return self._wire.message(number)
+
+    def room(self, number: int) -> torch.Tensor | None:
+        """See `Sheaf.room`."""
+        return self._wire.sign(number)
+
+    def take(self, number: int) -> None:
+        """Nothing has come back."""

@@ -1,9 +1,9 @@
 """A centre in memory that the workers of one host share: each does its visit itself.
 
-No server, no message, no copy of the vector: a visit goes through worker and centre side by
-side, in blocks that stay in the processor's cache. It reads two vectors and writes two; a plain
-copy reads one and writes one. Regions are locked one by one and every worker begins at another,
-so that those who come at the same time do not stand in each other's way.
+No server, no message, no copy of the vector: a visit goes through worker and centre side by side,
+in one pass (`at_once`), or in blocks that stay in the processor's cache. It reads two vectors and
+writes two; a plain copy reads one and writes one. Regions are locked one by one and every worker
+begins at another, so that those who come at the same time do not stand in each other's way.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import torch
 from arignote.comm.base import World
 from arignote.comm.shared_memory import SharedRows
 from arignote.exchange.base import cut
-from arignote.exchange.centre.base import Array, Centre, Give, MeetsCentre, Take, Visit
+from arignote.exchange.centre.base import Array, AtOnce, Centre, Give, MeetsCentre, Take, Visit
 
 _BLOCK_ELEMENTS = 1 << 15
 _REGION_ELEMENTS = 1 << 20
@@ -46,8 +46,17 @@ class SharedCentre(Centre):
         self._kept: Array | None = None
         self._seen = 0
 
-    def visit(self, numbers: Sequence[float], give: Give, take: Take, what: str) -> Visit:
-        """See `Centre.visit`."""
+    def visit(
+        self,
+        numbers: Sequence[float],
+        give: Give,
+        take: Take,
+        what: str,
+        *,
+        payload: Array | None = None,
+        at_once: AtOnce | None = None,
+    ) -> Visit:
+        """See `Centre.visit`; `payload` has no use here."""
         with self._count.locks.held(0, _WHAT):
             before = int(self._count.row(0)[0])
             self._count.row(0)[0] = before + 1
@@ -55,8 +64,12 @@ class SharedCentre(Centre):
         self._seen = before + 1
         first = self._rank % len(self._regions)
         for number in (*range(first, len(self._regions)), *range(first)):
+            region = self._regions[number]
             with self._memory.locks.held(number, _WHAT):
-                self._visit(self._regions[number], numbers, staleness, give, take)
+                if at_once is None or self._rule.rows or self._kept is not None:
+                    self._visit(region, numbers, staleness, give, take)
+                else:
+                    at_once(region, self._rows[0][region])
         return Visit(staleness, 0)
 
     def _visit(
@@ -68,7 +81,7 @@ class SharedCentre(Centre):
             give(place, block)
             centre, *rows = (row[place] for row in self._rows)
             kept = None if self._kept is None else self._kept[place]
-            self._rule.meet(block, centre, rows, kept, numbers, staleness, _as_it_is)
+            self._rule.meet(block, centre, rows, kept, numbers, staleness, None)
             if kept is not None:
                 kept[:] = block
             take(place, block)
@@ -97,7 +110,3 @@ class SharedCentre(Centre):
         """See `Centre.close`."""
         self._memory.close()
         self._count.close()
-
-
-def _as_it_is(values: Array) -> None:
-    """Nothing goes over a wire."""
