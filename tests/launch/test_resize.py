@@ -260,6 +260,15 @@ class TestTheLauncher:
         assert screen.lines == [f"resize: refused: {said}"]
         assert resizer.settings.launch.workers == 2
 
+    def test_what_is_gone_costs_the_request_only(self, make, tmp_path):
+        def gone(settings):
+            raise FileNotFoundError(errno.ENOENT, "No such file or directory")
+
+        resizer = make(gone)
+        request(tmp_path, workers=3)
+        assert not resizer.must_leave()
+        assert answer(tmp_path) == ("refused", "[Errno 2] No such file or directory")
+
     def test_a_model_that_cannot_change_may_move(self, make, screen, tmp_path):
         resizer = make()
         screen.begun["can_change_workers"] = False

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from enum import Enum, auto
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -28,6 +28,7 @@ from arignote.errors import UserError
 from arignote.launch.ending import failed, reason
 from arignote.launch.lock import has_launcher
 from arignote.launch.supervise import Outcome
+from arignote.recorder.display import Display
 from arignote.recorder.events import EventLog
 from arignote.recorder.summary import read_summary
 
@@ -163,17 +164,6 @@ def forget_requests(run_folder: Path) -> None:
         (run_folder / name).unlink(missing_ok=True)
 
 
-class RunDisplay(Protocol):
-    """What the launcher knows of the workers from the run's events, and where it speaks."""
-
-    @property
-    def begun(self) -> dict[str, Any] | None:
-        """The event with which the workers that run now began to train; None until they do."""
-
-    def line(self, text: str, *, error: bool) -> None:
-        """Show a line."""
-
-
 class _Stage(Enum):
     IDLE = auto()
     LEAVING = auto()
@@ -189,6 +179,7 @@ class Resizer:
 
     Args:
         settings: those that the run is started with.
+        display: tells since when the workers train, and shows what is said.
         check: raises a UserError about settings that cannot be started.
     """
 
@@ -196,7 +187,7 @@ class Resizer:
         self,
         run_folder: Path,
         settings: Settings,
-        display: RunDisplay,
+        display: Display,
         check: Callable[[Settings], object],
     ) -> None:
         self.settings = settings
@@ -219,7 +210,8 @@ class Resizer:
             return False
         try:
             self._other = self._merged(begun)
-        except UserError as error:
+        except (UserError, OSError) as error:
+            # The second: a folder or program that is gone must cost the request, not the run.
             self._answer("refused", str(error))
             return False
         self._stage, self._asked_at = _Stage.LEAVING, time.monotonic()
