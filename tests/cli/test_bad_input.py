@@ -141,6 +141,18 @@ MISTAKES = [
     ("train --resume damaged", r"config file 'damaged/config\.toml' is not TOML"),
     ("train --resume changed", r"changed/config\.toml: unknown key in \[train\] 'epocs'"),
     ("train --resume old --out new", r"--resume old goes on in its own folder: leave out --out"),
+    # other workers for a run that goes on
+    ("resize -n 4", r"no run in runs/: name the folder of one"),
+    (
+        "resize empty -n 4",
+        r"empty is no run: it has no config\.toml; give the folder of a run to r",
+    ),
+    ("resize old", r"nothing to change: say how many workers \(-n 4\), or where \(--hosts A:4\)"),
+    ("resize old -n 4", r"old is not running: use arignote train --resume old -n 4$"),
+    ("resize old --servers 1", r"old is not running: use arignote train --resume old -n N$"),
+    ("resize old --hosts a:x", r"got host 'a:x'"),
+    ("resize old --hostfile none", r"hostfile 'none' cannot be read"),
+    ("resize old -n 4 --timeout 0", r"'--timeout': 0.0 is not in the range x>0"),
     # a user's script
     ("run none.py", r"no script 'none\.py': check the path"),
     ("run --epochs script.py", r"no script '--epochs': check the path; options of ours stand bef"),

@@ -16,7 +16,7 @@ from arignote.launch import doctor
 from arignote.recorder.events import EventLog
 from arignote.registry import CODECS, DATA, MODELS, ROUTES, RULES
 
-VERBS = ("train", "run", "list", "doctor", "plot", "bench", "completion")
+VERBS = ("train", "run", "resize", "list", "doctor", "plot", "bench", "completion")
 
 
 @pytest.fixture

@@ -130,7 +130,8 @@ def test_the_command_lines_layer(tmp_path, monkeypatch):
     assert layer(workers=2, servers=0) == {"workers": 2, "servers": 0}
     assert layer(hosts="a:4,b", workers=2) == {"hosts": ["a:4", "b:1"], "workers": 2}
     hostfile = str(tmp_path / "hosts")
-    assert layer(hostfile="hosts") == {"hostfile": hostfile, "workers": 3}
+    # The file's hosts count, not those of a lower layer.
+    assert layer(hostfile="hosts") == {"hostfile": hostfile, "hosts": [], "workers": 3}
     assert layer(hostfile="hosts", hosts="c:7") == {
         "hosts": ["c:7"],
         "hostfile": hostfile,

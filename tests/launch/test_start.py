@@ -12,7 +12,7 @@ from arignote.config.settings import Launch, Settings
 from arignote.errors import ArignoteError, UserError
 from arignote.failure import Report
 from arignote.launch import placement, start
-from arignote.launch.ending import WorkerError, conclude
+from arignote.launch.ending import WorkerError, conclude, reason
 from arignote.launch.flavours.base import Death
 from arignote.launch.start import check, make_run_folder, prepare
 from arignote.launch.supervise import Outcome
@@ -191,18 +191,6 @@ def test_an_error_while_stopping_is_told(tmp_path):
         conclude(Outcome(1, asked_to_stop=signal.SIGTERM, report=report), tmp_path, Launch())
 
 
-def test_one_launcher_at_a_time(tmp_path):
-    message = r"is in use: another arignote is running it just now"
-    with (
-        start.only_launcher(tmp_path),
-        pytest.raises(UserError, match=message),
-        start.only_launcher(tmp_path),
-    ):
-        pass
-    with start.only_launcher(tmp_path):
-        pass
-
-
 def test_a_good_end(tmp_path, capsys):
     write_summary(tmp_path, "finished")
     assert conclude(Outcome(0), tmp_path, Launch()) == 0
@@ -281,6 +269,24 @@ def test_a_launcher_that_failed(tmp_path):
     assert failed(Outcome(213), tmp_path) == (
         "the launcher ended with code 213; nothing was saved yet: start again"
     )
+
+
+@pytest.mark.parametrize(
+    ("outcome", "message"),
+    [
+        (Outcome(1, death=Death(9, rank=1)), "worker 1 was killed by SIGKILL"),
+        (Outcome(255), "the launcher ended with code 255"),
+        (Outcome(-15, overdue=True), "not all 1 workers came to the first meeting within 300 s"),
+        (Outcome(0), "the workers left before the run was finished, without an error"),
+    ],
+)
+def test_the_reason_in_a_line(tmp_path, outcome, message):
+    assert reason(outcome, tmp_path, Launch()).startswith(message)
+
+
+def test_the_reason_that_a_worker_gives(tmp_path):
+    report = Report(rank=1, host="a", exit_code=1, message="Traceback ...\nX: y\n", expected=False)
+    assert reason(Outcome(1, report=report), tmp_path, Launch()) == "X: y"
 
 
 BROKE = "was killed, or its host or network failed: the connections to it broke"

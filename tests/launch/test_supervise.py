@@ -16,7 +16,7 @@ from arignote import control
 from arignote.launch.environment import describe_environment, own_environment
 from arignote.launch.flavours.base import Death
 from arignote.launch.flavours.direct import Direct
-from arignote.launch.supervise import Supervisor
+from arignote.launch.supervise import Supervisor, stop_signals
 
 
 class Kept:
@@ -204,6 +204,37 @@ def test_a_second_signal_does_not_wait(screen, send, tmp_path):
     outcome = run(screen, GRACEFUL, sign, slow, graceful=True, grace_seconds=100)
     assert time.monotonic() - begun < 40
     assert outcome.asked_to_stop == signal.SIGINT
+
+
+def test_workers_that_must_leave_are_told_once_and_have_time(screen, tmp_path):
+    sign, wishes = tmp_path / "ready", [True]
+
+    def must_leave():
+        return sign.exists() and bool(wishes) and wishes.pop()
+
+    given = {"graceful": True, "grace_seconds": 0.0, "must_leave": must_leave}
+    code = GRACEFUL.replace("sys.exit(0)", "time.sleep(0.3); sys.exit(0)")
+    outcome = run(screen, code, sign, **given)
+    assert (outcome.asked_to_stop, outcome.exit_code, outcome.death) == (0, 0, None)
+    assert screen.out == ["saved"]
+
+
+def test_who_is_asked_to_stop_is_not_asked_to_leave(screen, tmp_path):
+    asked = [signal.SIGTERM]
+    given = {"asked": asked, "must_leave": lambda: pytest.fail("it was asked to stop")}
+    outcome = run(screen, GRACEFUL, tmp_path / "ready", **given)
+    assert outcome.asked_to_stop == signal.SIGTERM
+
+
+def test_signals_between_two_starts_are_kept(screen):
+    handler, asked = signal.getsignal(signal.SIGTERM), []
+    with stop_signals(asked):
+        run(screen, "print(1)", asked=asked)
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert asked == [signal.SIGTERM]
+        outcome = run(screen, "import time; time.sleep(60)", asked=asked)
+        assert outcome.asked_to_stop == signal.SIGTERM
+    assert signal.getsignal(signal.SIGTERM) == handler
 
 
 def test_workers_that_have_not_met_cannot_save(screen, send, tmp_path):

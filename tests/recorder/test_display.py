@@ -139,6 +139,24 @@ def test_a_resumed_run(log, display, capsys, changes, shown):
     assert capsys.readouterr().out == f"resumed from step-7: {shown}\n"
 
 
+def test_other_workers_go_on(log, display, capsys):
+    with display:
+        log.write("start", peers=[])
+        log.write("begin", **BEGIN)
+        display.refresh()
+        assert display.begun["workers"] == 2
+        log.write("end", status="stopped", step=7)
+        display.start_again()
+        display.refresh()
+        assert (display.met, display.ended, display.begun) == (False, False, None)
+        log.write("resize", before=2, workers=3, problem="")
+        log.write("start", peers=[])
+        log.write("begin", **(BEGIN | {"workers": 3}))
+        display.refresh()
+        assert (display.met, display.ended, display.begun["workers"]) == (True, False, 3)
+    assert "· 3 workers ·" in capsys.readouterr().out
+
+
 def test_lines_of_workers(display, capsys):
     with display:
         display.line("[bold]plain[/bold] " + "x" * 200, error=False)

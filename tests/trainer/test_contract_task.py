@@ -55,6 +55,8 @@ def test_counts_batches_and_resumes_in_the_middle(train: Any, tmp_path: Any) -> 
     (tmp_path / "counter.py").write_text(COUNTER)
     settings = {"run.model": f"{tmp_path}/counter.py:Counter", "run.rule": "bsp:scheme=weights"}
     straight = train(2, settings, folder="straight")
+    (begin,) = [event for event in straight.events if event["event"] == "begin"]
+    assert begin["can_change_workers"] is False
     model = straight.trainer.task.model
     assert model.params[0].tolist() == [8, 2 * (0 + 1 + 2 + 3)]
     assert model.modes == ["train", "val", "train", "val"]

@@ -15,6 +15,7 @@ from arignote.cli.completion import completion
 from arignote.cli.doctor import doctor
 from arignote.cli.listing import list_families
 from arignote.cli.plot import plot
+from arignote.cli.resize import resize
 from arignote.cli.run import run
 from arignote.cli.train import train
 from arignote.errors import ArignoteError, UserError
@@ -26,7 +27,7 @@ def arignote() -> None:
     """Data-parallel deep-learning training over MPI, synchronous or not."""
 
 
-for command in (train, run, list_families, doctor, plot, bench, completion):
+for command in (train, run, resize, list_families, doctor, plot, bench, completion):
     arignote.add_command(command)
 
 

@@ -1,4 +1,4 @@
-"""Options that `train` and `run` share."""
+"""Options that `train`, `run` and `resize` share."""
 
 from __future__ import annotations
 
@@ -9,13 +9,17 @@ import click
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-_PLACEMENT = (
+_WHERE = (
     click.option("-n", "--workers", type=int, help="Number of workers."),
     click.option(
         "--servers", type=int, metavar="K", help="Further ranks that hold the centre (easgd, asgd)."
     ),
     click.option("--hosts", metavar="A:4,B:4", help="Hosts and how many workers each takes."),
     click.option("--hostfile", metavar="FILE", help="The same from a file."),
+)
+
+_PLACEMENT = (
+    *_WHERE,
     click.option(
         "--set",
         "assignments",
@@ -30,8 +34,15 @@ _PLACEMENT = (
 )
 
 
+def where_options(command: F) -> F:
+    """Add the options that say how many workers run, and where."""
+    for option in reversed(_WHERE):
+        command = option(command)
+    return command
+
+
 def placement_options(command: F) -> F:
-    """Add the options that say where workers run."""
+    """Add all options that say what is started."""
     for option in reversed(_PLACEMENT):
         command = option(command)
     return command

@@ -30,25 +30,37 @@ def conclude(outcome: Outcome, run_folder: Path, settings: Launch) -> int:
         what = f", saved at step {summary.steps}" if saved and summary else ""
         sys.stderr.write(f"arignote: stopped by {name}{what}; {resume}\n")
         return 128 + outcome.asked_to_stop
+    why = reason(outcome, run_folder, settings)
+    if outcome.overdue:
+        raise failed(why)
+    if outcome.death is not None:
+        raise failed(f"{why}; all others were ended; {resume}")
+    if summary is not None and summary.status == "finished":
+        if outcome.exit_code:
+            sys.stderr.write("arignote: the run is finished; what its workers left was ended\n")
+        return 0
+    if summary is not None and summary.status == "stopped" and not outcome.exit_code:
+        sys.stderr.write(f"arignote: the workers were told to stop; {resume}\n")
+        return 128 + signal.SIGTERM
+    raise failed(f"{why}; {resume}")
+
+
+def reason(outcome: Outcome, run_folder: Path, settings: Launch) -> str:
+    """Why processes ended that were not to end yet, in a line."""
+    if outcome.report is not None:
+        return outcome.report.message.rstrip().rpartition("\n")[2]
     if outcome.overdue:
         where = "whether every host can be reached" if settings.hosts else "at this machine's load"
-        raise failed(
+        return (
             f"not all {settings.workers} workers came to the first meeting within "
             f"{settings.start_timeout_seconds:g} s (launch.start_timeout_seconds): run "
             f"`arignote doctor`, and look {where}"
         )
     if outcome.death is not None:
-        raise failed(f"{who(outcome.death, run_folder)}; all others were ended; {resume}")
-    if summary is not None and summary.status == "finished":
-        if outcome.exit_code:
-            sys.stderr.write("arignote: the run is finished; what its workers left was ended\n")
-        return 0
+        return who(outcome.death, run_folder)
     if outcome.exit_code:
-        raise failed(f"the launcher ended with code {outcome.exit_code}; {resume}")
-    if summary is not None and summary.status == "stopped":
-        sys.stderr.write(f"arignote: the workers were told to stop; {resume}\n")
-        return 128 + signal.SIGTERM
-    raise failed(f"the workers left before the run was finished, without an error; {resume}")
+        return f"the launcher ended with code {outcome.exit_code}"
+    return "the workers left before the run was finished, without an error"
 
 
 def _resume_hint(run_folder: Path) -> str:

@@ -135,6 +135,8 @@ def launch_layer(
         layer["hosts"] = [f"{host.name}:{host.slots}" for host in named]
     if hostfile is not None:
         layer["hostfile"] = str(Path(hostfile).resolve())
+        # Hosts that a lower layer names would win over the file.
+        layer.setdefault("hosts", [])
         named = named or read_hostfile(Path(hostfile))
     if named:
         slots = sum(host.slots for host in named)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shlex
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from arignote.config.exchange_options import check_fits_rule, check_placement, parse_exchange
@@ -22,8 +20,10 @@ from arignote.launch.ending import conclude, failed, raise_report, who
 from arignote.launch.environment import describe_environment, own_environment, worker_environment
 from arignote.launch.find import find_launcher
 from arignote.launch.flavours.base import Flavour, Job
+from arignote.launch.lock import only_launcher
 from arignote.launch.placement import place
-from arignote.launch.supervise import Outcome, Supervisor
+from arignote.launch.resize import Resizer, forget_requests
+from arignote.launch.supervise import Outcome, Supervisor, stop_signals
 from arignote.recorder.display import Display
 from arignote.recorder.events import EVENTS_FILE, EventTail, read_events
 from arignote.recorder.summary import SUMMARY_FILE
@@ -139,30 +139,53 @@ def train(settings: Settings, run_folder: Path, *, resume: bool) -> int:
         UserError: a mistake in the settings, or a run folder that cannot be used.
         ArignoteError: the run failed.
     """
-    command = worker_command(run_folder, resume=resume)
-    centre = rule_options(settings).has_centre
-    launched = prepare(settings.launch, command, centre=centre)
+    launched = _prepare_run(settings, run_folder, resume=resume)
     if not resume:
         refuse_begun(run_folder)
-    with only_launcher(run_folder):
+    asked: list[int] = []
+    # Listened to all along: a signal between two starts must stop the run, not just end us.
+    with only_launcher(run_folder), stop_signals(asked):
         make_run_folder(run_folder, settings, resume=resume)
-        outcome = _supervise(launched, settings.launch, run_folder, resume=resume)
+        forget_requests(run_folder)
+        with Display(EventTail(run_folder, from_end=resume), run_folder) as display:
+            resizer = Resizer(run_folder, settings, display, partial(_check_start, run_folder))
+            outcome = _supervise(launched, settings.launch, display, resizer, asked)
+            while resizer.goes_on(outcome):
+                settings = resizer.settings
+                launched = _prepare_run(settings, run_folder, resume=True)
+                make_run_folder(run_folder, settings, resume=True)
+                display.start_again()
+                outcome = _supervise(launched, settings.launch, display, resizer, asked)
     return conclude(outcome, run_folder, settings.launch)
 
 
-def _supervise(launched: Launched, settings: Launch, run_folder: Path, *, resume: bool) -> Outcome:
+def _prepare_run(settings: Settings, run_folder: Path, *, resume: bool) -> Launched:
+    command = worker_command(run_folder, resume=resume)
+    return prepare(settings.launch, command, centre=rule_options(settings).has_centre)
+
+
+def _check_start(run_folder: Path, settings: Settings) -> None:
+    """Raise a UserError if a run cannot go on with these settings."""
+    check(settings)
+    _prepare_run(settings, run_folder, resume=True)
+
+
+def _supervise(
+    launched: Launched, settings: Launch, display: Display, resizer: Resizer, asked: list[int]
+) -> Outcome:
     """Run the processes and show their events."""
-    with Display(EventTail(run_folder, from_end=resume), run_folder) as display:
-        supervisor = Supervisor(
-            launched.flavour,
-            display,
-            graceful=True,
-            grace_seconds=settings.grace_seconds,
-            start_timeout_seconds=settings.start_timeout_seconds,
-            started=lambda: display.met,
-            ended=lambda: display.ended,
-        )
-        return supervisor.run(launched.argv, launched.environment)
+    supervisor = Supervisor(
+        launched.flavour,
+        display,
+        graceful=True,
+        grace_seconds=settings.grace_seconds,
+        start_timeout_seconds=settings.start_timeout_seconds,
+        started=lambda: display.met,
+        ended=lambda: display.ended,
+        must_leave=resizer.must_leave,
+        asked=asked,
+    )
+    return supervisor.run(launched.argv, launched.environment)
 
 
 def worker_command(run_folder: Path, *, resume: bool) -> list[str]:
@@ -193,33 +216,6 @@ def make_run_folder(run_folder: Path, settings: Settings, *, resume: bool) -> No
         raise UserError("a setting holds text that is not valid UTF-8: rename that path") from None
     except OSError as error:
         raise UserError(f"run folder {run_folder} cannot be written: {error.strerror}") from None
-
-
-@contextmanager
-def only_launcher(run_folder: Path) -> Iterator[None]:
-    """Hold the run's lock, so that no second launcher writes into the same folder.
-
-    Raises:
-        UserError: another launcher holds it, or the folder cannot be written.
-    """
-    try:
-        run_folder.mkdir(parents=True, exist_ok=True)
-        lock = (run_folder / ".lock").open("w")
-    except UnicodeError:
-        raise UserError(f"run folder {str(run_folder)!r} is not valid UTF-8") from None
-    except OSError as error:
-        raise UserError(f"run folder {run_folder} cannot be written: {error.strerror}") from None
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(
-                f"{run_folder} is in use: another arignote is running it just now"
-            ) from None
-        except OSError:
-            # Some shared file systems know no locks: then we go without.
-            pass
-        yield
 
 
 def refuse_begun(run_folder: Path) -> None:

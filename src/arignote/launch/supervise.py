@@ -8,8 +8,8 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -54,6 +54,24 @@ class Outcome:
     """The workers did not come to their first meeting in time."""
 
 
+@contextmanager
+def stop_signals(asked: list[int]) -> Iterator[None]:
+    """Note the signals that ask for an end, instead of ending (in the main thread)."""
+    numbers: tuple[int, ...] = ()
+    if threading.current_thread() is threading.main_thread():
+        numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        asked.append(number)
+
+    handlers = {number: signal.signal(number, ask) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
 class Supervisor:
     """Runs one command line of a flavour to its end.
 
@@ -62,6 +80,8 @@ class Supervisor:
         start_timeout_seconds: how long the workers may take to meet: a graceful run from its
             start, any other from the moment a worker begins to join.
         started, ended: what the run's events say of that, and of its end.
+        must_leave: whether the workers are to save and leave though nobody asked for an end.
+        asked: the signals that asked for one, where `stop_signals` began to listen before.
     """
 
     def __init__(
@@ -74,6 +94,8 @@ class Supervisor:
         start_timeout_seconds: float = math.inf,
         started: Callable[[], bool] = lambda: False,
         ended: Callable[[], bool] = lambda: False,
+        must_leave: Callable[[], bool] = lambda: False,
+        asked: list[int] | None = None,
     ) -> None:
         self._flavour = flavour
         self._screen = screen
@@ -82,7 +104,8 @@ class Supervisor:
         self._start_timeout_seconds = start_timeout_seconds
         self._started = started
         self._ended = ended
-        self._asked: list[int] = []
+        self._must_leave = must_leave
+        self._asked: list[int] = [] if asked is None else asked
         self._noise: list[str] = []
         self._family: dict[int, psutil.Process] = {}
         self._segments: set[Path] = set()
@@ -90,23 +113,12 @@ class Supervisor:
 
     def run(self, argv: list[str], environment: dict[str, str]) -> Outcome:
         """Start `argv`, watch it, and return once nothing of it is left."""
-        handlers = {s: signal.signal(s, self._ask) for s in self._signals()}
-        try:
-            with tempfile.TemporaryDirectory(prefix="arignote-") as folder:
-                environment = environment | {control.CONTROL_VARIABLE: folder}
-                return self._run(argv, environment, Path(folder))
-        finally:
-            for number, handler in handlers.items():
-                signal.signal(number, handler)
-
-    @staticmethod
-    def _signals() -> tuple[int, ...]:
-        if threading.current_thread() is not threading.main_thread():
-            return ()
-        return (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
-
-    def _ask(self, number: int, frame: FrameType | None) -> None:
-        self._asked.append(number)
+        with (
+            stop_signals(self._asked),
+            tempfile.TemporaryDirectory(prefix="arignote-") as folder,
+        ):
+            environment = environment | {control.CONTROL_VARIABLE: folder}
+            return self._run(argv, environment, Path(folder))
 
     def _run(self, argv: list[str], environment: dict[str, str], folder: Path) -> Outcome:
         process = subprocess.Popen(
@@ -155,6 +167,9 @@ class Supervisor:
                     return False
                 forwarded = len(self._asked)
                 deadline = min(deadline, now + self._forward(process, met=met))
+            if not self._asked and self._must_leave():
+                # Without a deadline: nobody is in a hurry, and a worker that hangs is named.
+                process.send_signal(signal.SIGUSR1)
             if (folder / failure.FAILURE_FILE).exists():
                 # Given the launcher's own clean-up does not get on with a stopped process.
                 deadline = min(deadline, now + _AFTER_FAILURE_SECONDS)

@@ -32,6 +32,8 @@ class Display:
         """All workers have come to their first meeting."""
         self.ended = False
         """The run has come to its end, saved or finished."""
+        self.begun: dict[str, Any] | None = None
+        """The event with which the workers began to train; None until they do."""
         self._tail = tail
         self._run_folder = run_folder
         self._console = Console(highlight=False, soft_wrap=True)
@@ -62,6 +64,13 @@ class Display:
         summary = read_summary(self._run_folder)
         if self.ended and summary is not None:
             self._show_summary(summary)
+
+    def start_again(self) -> None:
+        """Other workers go on with the run, and have yet to meet."""
+        # What the old ones wrote last must not be taken for the new ones'.
+        self.refresh()
+        self.met, self.ended, self.begun = False, False, None
+        self._progress.update(self._task, description="starting again")
 
     def line(self, text: str, *, error: bool) -> None:
         """A line that a worker printed; above the live line where there is one."""
@@ -97,6 +106,7 @@ class Display:
             self._say(event["memory"])
 
     def _on_begin(self, event: dict[str, Any]) -> None:
+        self.begun = event
         count = event["workers"]
         workers = f"{count} worker" if count == 1 else f"{count} workers"
         data = event["data"] or "its own data"

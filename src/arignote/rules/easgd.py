@@ -113,7 +113,7 @@ class Elastic:
 
     rows = 0
     keeps = False
-    loops: Sequence[Any] = (meet_, difference_, move_, take_, visit_)
+    loops: Sequence[Any] = (meet_, difference_, move_, square, take_, visit_)
 
     def meet(
         self,

@@ -64,11 +64,11 @@ class Journal:
             logger.warning(message)
             self._log.write("warning", message=message)
 
-    def begin(self, position: dict[str, Any], epochs: int) -> None:
-        """The loop starts here, to go on until `epochs` are done."""
+    def begin(self, position: dict[str, Any], **task: Any) -> None:
+        """The loop starts here, with a task of these facts (`epochs`: to go on until so many)."""
         self._last_time = time.monotonic()
         self._epoch_seconds = dict(self.recorder.seconds)
-        self.event("begin", **position, epochs=epochs, workers=self.world.size, **self._facts())
+        self.event("begin", **position, **task, workers=self.world.size, **self._facts())
 
     def step(self, step: int, consumed: float, epochs_done: float, result: StepResult) -> None:
         """Note a step; a record is written every so many seconds.

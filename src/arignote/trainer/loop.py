@@ -59,7 +59,12 @@ class Trainer:
         for remark in self.rule.remarks:
             self.journal.warn(remark)
         self.position = self.saver.resume() or self.position
-        self.journal.begin(asdict(self.position), self.task.n_epochs)
+        self.journal.begin(
+            asdict(self.position),
+            epochs=self.task.n_epochs,
+            train_size=self.task.train_size,
+            can_change_workers=self.task.can_change_workers,
+        )
         if self._done() and not self.position.validation:
             # The checkpoint was saved by its step, before the validation that was due.
             self._validate()
