@@ -15,7 +15,8 @@ from arignote.errors import ArignoteError, UserError
 from arignote.failure import Report
 from arignote.launch import resize
 from arignote.launch.lock import only_launcher
-from arignote.launch.resize import ANSWER, ASKED, TAKEN, Answer, Request, Resizer, ask
+from arignote.launch.resize import ANSWER, ASKED, TAKEN, Answer, Request, ask
+from arignote.launch.resizer import Resizer
 from arignote.launch.supervise import Outcome
 from arignote.recorder.events import read_events
 from arignote.recorder.summary import SUMMARY_FILE, Summary
@@ -121,12 +122,12 @@ class TestAsking:
             def work():
                 wait_until((running / ASKED).exists, 20, "a request")
                 (running / ASKED).rename(running / TAKEN)
-                request = resize._read(running / TAKEN, Request)
+                request = resize.read(running / TAKEN, Request)
                 other = Answer(id="other", status="resized", message="of another")
                 (running / ANSWER).write_text(other.model_dump_json())
                 time.sleep(0.15)
                 answer = Answer(id=request.id, status=status, message=message)
-                resize._write_aside(running / ANSWER, answer).replace(running / ANSWER)
+                resize.write_aside(running / ANSWER, answer).replace(running / ANSWER)
                 (running / TAKEN).unlink()
 
             threads.append(threading.Thread(target=work, daemon=True))
@@ -178,7 +179,7 @@ def request(folder, **launch):
 
 def answer(folder):
     assert left(folder) == [ANSWER]
-    found = resize._read(folder / ANSWER, Answer)
+    found = resize.read(folder / ANSWER, Answer)
     assert found.id == "mine"
     return found.status, found.message
 
@@ -288,7 +289,7 @@ class TestTheLauncher:
         def full(path, content):
             raise OSError(errno.ENOSPC, "No space left on device")
 
-        monkeypatch.setattr(resize, "_write_aside", full)
+        monkeypatch.setattr("arignote.launch.resizer.write_aside", full)
         assert not resizer.must_leave()
         assert left(tmp_path) == []
 

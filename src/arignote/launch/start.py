@@ -22,7 +22,8 @@ from arignote.launch.find import find_launcher
 from arignote.launch.flavours.base import Flavour, Job
 from arignote.launch.lock import only_launcher
 from arignote.launch.placement import place
-from arignote.launch.resize import Resizer, forget_requests
+from arignote.launch.resize import forget_requests
+from arignote.launch.resizer import Resizer
 from arignote.launch.supervise import Outcome, Supervisor, stop_signals
 from arignote.recorder.display import Display
 from arignote.recorder.events import EVENTS_FILE, EventTail, read_events
