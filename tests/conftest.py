@@ -9,8 +9,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence, Set
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -106,6 +106,7 @@ def nothing_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
     """A test that leaves an environment variable, a thread or a process behind fails."""
     environment = dict(os.environ)
     threads = set(threading.enumerate())
+    processes = set(psutil.pids())
     yield
     changed = {
         k for k in os.environ.keys() | environment if os.environ.get(k) != environment.get(k)
@@ -116,20 +117,24 @@ def nothing_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
     ours = [t for t in threading.enumerate() if t not in threads and not t.daemon]
     # torch.compile keeps a pool of its own.
     assert ours == [] or request.node.get_closest_marker("compiles"), f"threads leaked: {ours}"
-    wait_until(lambda: not worker_processes(), 10, "worker processes leaked")
+    wait_until(lambda: not worker_processes(processes), 10, "worker processes leaked")
 
 
-def worker_processes() -> list[psutil.Process]:
-    """All living worker processes of runs that this test process started."""
+def worker_processes(besides: Set[int] = frozenset()) -> list[psutil.Process]:
+    """All living worker processes of runs that this test process started.
+
+    Not those of the pids `besides`: to read about every process of a machine takes longer
+    than most tests.
+    """
     found = []
-    for process in psutil.process_iter(["cmdline", "status"]):
-        line = process.info["cmdline"] or []
-        if "arignote.worker" in line and process.info["status"] != psutil.STATUS_ZOMBIE:
-            try:
-                environment = process.environ()
-            except psutil.Error:
-                continue
-            if environment.get("ARIGNOTE_TEST") == str(os.getpid()):
+    for pid in set(psutil.pids()) - besides:
+        with suppress(psutil.Error):
+            process = psutil.Process(pid)
+            if (
+                "arignote.worker" in process.cmdline()
+                and process.status() != psutil.STATUS_ZOMBIE
+                and process.environ().get("ARIGNOTE_TEST") == str(os.getpid())
+            ):
                 found.append(process)
     return found
 
