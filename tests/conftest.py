@@ -31,6 +31,7 @@ from arignote.trainer.torch_task import TorchTask
 from arignote.worker import build_trainer
 
 MPICH = Path(sys.prefix) / "mpich" / "bin" / "mpiexec"
+TESTS = Path(__file__).parent
 
 
 @dataclass
@@ -78,6 +79,8 @@ def _environment(mpi: str) -> dict[str, str]:
     environment = {k: v for k, v in os.environ.items() if not k.startswith("ARIGNOTE_")}
     # By this the processes of this test session are known from those of another.
     environment["ARIGNOTE_TEST"] = str(os.getpid())
+    before = environment.get("PYTHONPATH", "")
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(TESTS / "lean"), before]))
     if mpi == "mpich":
         environment["ARIGNOTE_MPIRUN"] = str(MPICH)
     return environment
