@@ -17,6 +17,7 @@ from typing import Any
 
 import psutil
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from arignote.comm.crew import form_crew
 from arignote.comm.serial import SerialWorld
@@ -32,6 +33,31 @@ from arignote.worker import build_trainer
 
 MPICH = Path(sys.prefix) / "mpich" / "bin" / "mpiexec"
 TESTS = Path(__file__).parent
+START_WORKERS = (
+    *("tests/runs/", "tests/netlab/", "tests/bench/test_cli.py", "tests/comm/test_lost_worker.py"),
+    *("tests/common/test_every_world.py", "tests/launch/test_doctor.py", "tests/test_lean.py"),
+)
+"""Where tests start workers as processes: those use all cores, have deadlines, and look for what
+is left on the machine, so they run one by one. (Of marks, xdist's master knows nothing.)"""
+
+
+class OneByOne(LoadScopeScheduling):
+    """Tests as their turn comes, but those that start workers all in one process."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "workers" if nodeid.startswith(START_WORKERS) else nodeid
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneByOne:
+    """What shares the tests out under `pytest -n 2`."""
+    return OneByOne(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Hold it true that only `START_WORKERS` do."""
+    for item in items:
+        starts = {"cli", "mpi_cli", "netlab"} & set(getattr(item, "fixturenames", ()))
+        assert not starts or item.nodeid.startswith(START_WORKERS), item.nodeid
 
 
 @dataclass
