@@ -144,22 +144,6 @@ def test_workers_come_together(workers: int) -> None:
         assert np.std(ends, axis=0).max() < 0.01 * np.std(starts, axis=0).min()
 
 
-@pytest.mark.parametrize("workers", [2, 3, 4])
-def test_quadratic_reaches_its_optimum(workers: int) -> None:
-    def work(world: World) -> torch.Tensor:
-        rule = setup.make("adpsgd:period=2", world)
-        replica = setup.with_regression(rule)
-        for step in range(100):
-            setup.train(rule, replica, step)
-        rule.finish(replica)
-        with rule.consensus(replica):
-            return replica.parameters[0].clone()
-
-    for vector in run_threads(thread_worlds(workers), work):
-        wanted = torch.tensor([1.0, -2.0, 0.5, 0.25], dtype=torch.float64)
-        assert torch.allclose(vector, wanted, atol=1e-3)
-
-
 def test_consensus_is_the_plain_mean() -> None:
     def work(world: World) -> tuple[Any, Any]:
         rule = setup.make("adpsgd:period=100", world)
