@@ -82,7 +82,6 @@ LOSSY = [
 
 @pytest.mark.parametrize("exchange", LOSSY)
 def test_lossy_codecs_reach_the_accuracy_of_the_main_job(train: Any, exchange: str) -> None:
-    settings = {"run.model": "digits-cnn", "run.exchange": exchange, "train.epochs": 10}
-    summary = train(2, settings).summary
+    summary = train(2, {"run.model": "digits-cnn", "run.exchange": exchange}).summary
     assert summary["exchange"] == exchange
     assert summary["metrics"]["accuracy"] >= 0.97
