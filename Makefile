@@ -25,7 +25,8 @@ test: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest
+	@# Two at a time; those that start workers come one by one (tests/conftest.py).
+	$(BIN)/python -m pytest -n 2
 
 clean:
 	rm -rf $(VENV) runs

@@ -9,14 +9,15 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence, Set
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from arignote.comm.crew import form_crew
 from arignote.comm.serial import SerialWorld
@@ -31,6 +32,34 @@ from arignote.trainer.torch_task import TorchTask
 from arignote.worker import build_trainer
 
 MPICH = Path(sys.prefix) / "mpich" / "bin" / "mpiexec"
+TESTS = Path(__file__).parent
+START_WORKERS = (
+    *("tests/runs/", "tests/netlab/", "tests/bench/test_cli.py"),
+    *("tests/bench/test_rule_benches.py", "tests/comm/test_lost_worker.py"),
+    "tests/common/test_every_world.py",
+    *("tests/launch/test_doctor.py", "tests/test_lean.py"),
+)
+"""Where tests start workers as processes: those use all cores, have deadlines, and look for what
+is left on the machine, so they run one by one. (Of marks, xdist's master knows nothing.)"""
+
+
+class OneByOne(LoadScopeScheduling):
+    """Tests as their turn comes, but those that start workers all in one process."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "workers" if nodeid.startswith(START_WORKERS) else nodeid
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneByOne:
+    """What shares the tests out under `pytest -n 2`."""
+    return OneByOne(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Hold it true that only `START_WORKERS` do."""
+    for item in items:
+        starts = {"cli", "mpi_cli", "netlab"} & set(getattr(item, "fixturenames", ()))
+        assert not starts or item.nodeid.startswith(START_WORKERS), item.nodeid
 
 
 @dataclass
@@ -78,6 +107,8 @@ def _environment(mpi: str) -> dict[str, str]:
     environment = {k: v for k, v in os.environ.items() if not k.startswith("ARIGNOTE_")}
     # By this the processes of this test session are known from those of another.
     environment["ARIGNOTE_TEST"] = str(os.getpid())
+    before = environment.get("PYTHONPATH", "")
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(TESTS / "lean"), before]))
     if mpi == "mpich":
         environment["ARIGNOTE_MPIRUN"] = str(MPICH)
     return environment
@@ -106,6 +137,7 @@ def nothing_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
     """A test that leaves an environment variable, a thread or a process behind fails."""
     environment = dict(os.environ)
     threads = set(threading.enumerate())
+    processes = set(psutil.pids())
     yield
     changed = {
         k for k in os.environ.keys() | environment if os.environ.get(k) != environment.get(k)
@@ -116,20 +148,24 @@ def nothing_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
     ours = [t for t in threading.enumerate() if t not in threads and not t.daemon]
     # torch.compile keeps a pool of its own.
     assert ours == [] or request.node.get_closest_marker("compiles"), f"threads leaked: {ours}"
-    wait_until(lambda: not worker_processes(), 10, "worker processes leaked")
+    wait_until(lambda: not worker_processes(processes), 10, "worker processes leaked")
 
 
-def worker_processes() -> list[psutil.Process]:
-    """All living worker processes of runs that this test process started."""
+def worker_processes(besides: Set[int] = frozenset()) -> list[psutil.Process]:
+    """All living worker processes of runs that this test process started.
+
+    Not those of the pids `besides`: to read about every process of a machine takes longer
+    than most tests.
+    """
     found = []
-    for process in psutil.process_iter(["cmdline", "status"]):
-        line = process.info["cmdline"] or []
-        if "arignote.worker" in line and process.info["status"] != psutil.STATUS_ZOMBIE:
-            try:
-                environment = process.environ()
-            except psutil.Error:
-                continue
-            if environment.get("ARIGNOTE_TEST") == str(os.getpid()):
+    for pid in set(psutil.pids()) - besides:
+        with suppress(psutil.Error):
+            process = psutil.Process(pid)
+            if (
+                "arignote.worker" in process.cmdline()
+                and process.status() != psutil.STATUS_ZOMBIE
+                and process.environ().get("ARIGNOTE_TEST") == str(os.getpid())
+            ):
                 found.append(process)
     return found
 

@@ -1,4 +1,7 @@
-"""Every number once, whoever asks and wherever the counter lies."""
+"""Every number once, whoever asks and wherever the counter lies.
+
+Over MPI: tests/common/test_every_world.py, whose program checks services too.
+"""
 
 from __future__ import annotations
 
@@ -132,11 +135,6 @@ def test_a_number_asked_for_ahead_outlives_a_wish_to_stop() -> None:
 def test_threads(kind: Any, size: int) -> None:
     run_threads(thread_worlds(size), lambda world: service_checks.check_numbers(world, kind))
     run_threads(thread_worlds(size), lambda world: service_checks.check_stop(world, kind))
-
-
-def test_mpi(mpi_cli: Any) -> None:
-    ended = mpi_cli("run", "-n", "3", str(PROGRAMS / "service_checks.py"))
-    assert "all checks passed with 3 workers" in ended.out
 
 
 def test_which_counter() -> None:

@@ -1,7 +1,7 @@
 """Every route x codec averages right: closed forms, odd sizes, several workers, twice in a row.
 
 Routes that need GPUs (nccl, ipc) and pair, which does not average, have tests of their own in
-tests/exchange.
+tests/exchange. Over MPI: test_every_world.py, whose program checks exchanges too.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import math
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -412,11 +411,3 @@ def test_states_of_other_workers_are_merged(name: str, before: str, after: str) 
     expected = pending(old)
     assert expected.norm() > 0.1
     assert torch.allclose(pending(run(after, merge)), expected, atol=1e-5)
-
-
-@pytest.mark.parametrize("size", [2, 3, 4])
-def test_mpi(mpi_cli: Any, size: int) -> None:
-    program = Path(__file__).parents[1] / "programs" / "exchange_checks.py"
-    ended = mpi_cli("run", "-n", str(size), str(program))
-    expected = "MPICH" if "ARIGNOTE_MPIRUN" in mpi_cli.environment else "Open MPI"
-    assert f"exchanges checked with {size} workers: {expected}" in ended.out

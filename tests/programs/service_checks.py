@@ -1,4 +1,4 @@
-"""The counter and the service behind it, whoever carries the messages. Run under mpirun too."""
+"""The counter and the service behind it, over MPI (mpi_checks.py) or threads."""
 
 from __future__ import annotations
 
@@ -167,21 +167,10 @@ def check_slow_payload(world: World) -> None:
     part.close()
 
 
-def main() -> None:
-    """All checks on the world that this process was started into."""
-    from arignote.comm.open import open_world
-
-    world = open_world(60.0)
+def check_all(world: World) -> None:
+    """All of them."""
     for kind in KINDS:
         check_numbers(world, kind)
         check_stop(world, kind)
     check_service(world)
     check_slow_payload(world)
-    if world.rank == 0:
-        print(f"all checks passed with {world.size} workers", flush=True)
-    world.meet([], "the end")
-    world.close()
-
-
-if __name__ == "__main__":
-    main()

@@ -1,4 +1,4 @@
-"""What every world must do, whoever carries its messages. Run under mpirun, or in threads."""
+"""What every world must do, whoever carries its messages: MPI (mpi_checks.py), or threads."""
 
 from __future__ import annotations
 
@@ -187,20 +187,3 @@ CHECKS = (
     check_probe_leaves_out_what_is_asked_for,
     check_split,
 )
-
-
-def main() -> None:
-    """All checks on the world that this process was started into."""
-    from arignote.comm.open import open_world
-
-    world = open_world(60.0)
-    for check in CHECKS:
-        check(world)
-    if world.rank == 0:
-        print(f"all checks passed with {world.size} workers: {world.library}", flush=True)
-    world.meet([], "the end")
-    world.close()
-
-
-if __name__ == "__main__":
-    main()

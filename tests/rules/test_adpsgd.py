@@ -11,7 +11,6 @@ import pytest
 import torch
 
 from arignote.comm.base import World
-from arignote.comm.script import Script
 from arignote.comm.threads import run_threads, thread_worlds
 from arignote.rules.adpsgd import add_, half_difference_
 
@@ -143,23 +142,6 @@ def test_workers_come_together(workers: int) -> None:
         ends = run_threads(thread_worlds(workers, script=setup.Audited(seed)), work)
         assert np.allclose(np.mean(ends, axis=0), np.mean(starts, axis=0), atol=1e-14)
         assert np.std(ends, axis=0).max() < 0.01 * np.std(starts, axis=0).min()
-
-
-@pytest.mark.parametrize("workers", [2, 3, 4])
-def test_quadratic_reaches_its_optimum(workers: int) -> None:
-    def work(world: World) -> torch.Tensor:
-        rule = setup.make("adpsgd:period=2", world)
-        replica = setup.with_regression(rule)
-        for step in range(100):
-            setup.train(rule, replica, step)
-        rule.finish(replica)
-        with rule.consensus(replica):
-            return replica.parameters[0].clone()
-
-    # In an order of its own: on a busy machine one worker can be through before another begins.
-    for vector in run_threads(thread_worlds(workers, script=Script(3)), work):
-        wanted = torch.tensor([1.0, -2.0, 0.5, 0.25], dtype=torch.float64)
-        assert torch.allclose(vector, wanted, atol=1e-3)
 
 
 def test_consensus_is_the_plain_mean() -> None:

@@ -93,22 +93,6 @@ def test_sums_stay_where_a_codec_rounds() -> None:
             audited_run(patch, 3, seed, "asa:fp16", 1e-14)
 
 
-@pytest.mark.parametrize("workers", [2, 3, 4])
-def test_quadratic_reaches_its_optimum(workers: int) -> None:
-    def work(world: World) -> torch.Tensor:
-        rule = setup.make("gosgd:p=0.3", world)
-        replica = setup.with_regression(rule)
-        for step in range(100):
-            setup.train(rule, replica, step)
-        rule.finish(replica)
-        with rule.consensus(replica):
-            return replica.parameters[0].clone()
-
-    for vector in run_threads(thread_worlds(workers), work):
-        wanted = torch.tensor([1.0, -2.0, 0.5, 0.25], dtype=torch.float64)
-        assert torch.allclose(vector, wanted, atol=1e-3)
-
-
 def test_consensus_weighs_by_what_each_holds_and_is_undone() -> None:
     def work(world: World) -> tuple[Any, ...]:
         rule = setup.make("gosgd:p=1", world)

@@ -24,26 +24,17 @@ def outcome(text: str) -> tuple[int, float, str]:
     return int(match.group(1)), float(match.group(2)), match.group(3)
 
 
-def test_n_workers_equal_one(mpi_cli: Any) -> None:
-    one = outcome(mpi_cli("run", "-n", "1", PROGRAM).out)
-    two = outcome(mpi_cli("run", "-n", "2", PROGRAM).out)
-    three = outcome(mpi_cli("run", "-n", "3", PROGRAM).out)
-    assert one[0] == two[0] == three[0] == 27
-    assert two[1] == pytest.approx(one[1], rel=1e-11)
-    assert three[1] == pytest.approx(one[1], rel=1e-11)
-
-
-def test_example_script(cli: Any) -> None:
-    script = ROOT / "examples/plain_loop.py"
-    assert script.read_text().count("(arignote)") - 1 <= 4
-    accuracies = []
-    for workers in ("1", "2"):
-        out = cli("run", "-n", workers, str(script)).out
-        match = re.search(rf"n = {workers}: accuracy (\S+),", out)
-        assert match, out
-        accuracies.append(float(match.group(1)))
-    assert min(accuracies) > 0.97
-    assert abs(accuracies[0] - accuracies[1]) < 0.01
+# The second MPI differs in how messages travel, which three workers show as well as two.
+@pytest.mark.parametrize(
+    ("mpi_cli", "several"), [("openmpi", "23"), ("mpich", "3")], indirect=["mpi_cli"]
+)
+def test_n_workers_equal_one(mpi_cli: Any, several: str) -> None:
+    steps, total, _ = outcome(mpi_cli("run", "-n", "1", PROGRAM).out)
+    assert steps == 27
+    for workers in several:
+        found = outcome(mpi_cli("run", "-n", workers, PROGRAM).out)
+        assert found[0] == 27
+        assert found[1] == pytest.approx(total, rel=1e-11)
 
 
 def test_uncaught_error(cli: Any) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
+EXAMPLE = "examples/plain_loop.py"
 
 
 def blocks(mark: str) -> list[tuple[str, str]]:
@@ -26,12 +27,26 @@ def test_files_and_commands(cli: Any) -> None:
     for name, code in files:
         (cli.folder / name).write_text(code)
     (cli.folder / "examples").symlink_to(ROOT / "examples")
+    printed = {}
     for _, commands in runs:
         for command in commands.strip().splitlines():
             dollar, arignote, *arguments = shlex.split(command)
             assert (dollar, arignote) == ("$", "arignote")
-            cli(*arguments)
+            printed[command] = cli(*arguments).out
     assert (cli.folder / "runs/mine/plot.png").exists()
+    check_example(cli, printed[f"$ arignote run -n 2 {EXAMPLE}"])
+
+
+def check_example(cli: Any, of_two: str) -> None:
+    """Four changed lines, as the README says; two workers do what one does."""
+    assert (ROOT / EXAMPLE).read_text().count("(arignote)") - 1 <= 4
+    accuracies = []
+    for workers, out in (("2", of_two), ("1", cli("run", "-n", "1", EXAMPLE).out)):
+        match = re.search(rf"n = {workers}: accuracy (\S+),", out)
+        assert match, out
+        accuracies.append(float(match.group(1)))
+    assert min(accuracies) > 0.97
+    assert abs(accuracies[0] - accuracies[1]) < 0.01
 
 
 def test_own_model_is_short() -> None:

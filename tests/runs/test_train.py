@@ -13,6 +13,8 @@ DATA = "synthetic:1x8x8,10,train=500,validation=50"
 
 
 def test_main_job(mpi_cli: Any, summary_of: Any) -> None:
+    # With all that torch imports, as users have it.
+    del mpi_cli.environment["PYTHONPATH"]
     ended = mpi_cli("train", "digits-cnn", "-n", "2", "--out", "run")
     summary = summary_of(mpi_cli.folder / "run")
     assert summary["metrics"]["accuracy"] >= 0.97
@@ -29,7 +31,8 @@ def test_main_job(mpi_cli: Any, summary_of: Any) -> None:
 def test_four_workers_of_16_equal_one_of_64(
     cli: Any, relative_difference: Any, summary_of: Any
 ) -> None:
-    common = ["train", "digits-cnn", "--steps", "50", "--set", "train.validate_every_epochs=0"]
+    common = ["train", "digits-cnn", "--data", DATA, "--steps", "50"]
+    common += ["--set", "train.validate_every_epochs=0"]
     weights = {}
     for precision in ("fp32", "fp64"):
         for workers, batch in ((4, 16), (1, 64)):
@@ -92,7 +95,8 @@ def test_python_interface_of_theano_mpi(cli: Any, summary_of: Any) -> None:
         "from arignote import BSP\n"
         "rule = BSP()\n"
         "rule.init(devices=['cpu0', 'cpu1'], modelfile='arignote.models.digits',\n"
-        "          modelclass='DigitsMLP', out='run', settings={'train.epochs': 2})\n"
+        "          modelclass='DigitsMLP', out='run',\n"
+        f"          settings={{'train.epochs': 2, 'run.data': {DATA!r}}})\n"
         "rule.wait()\n"
     )
     command = [sys.executable, "start.py"]
