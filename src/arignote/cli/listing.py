@@ -22,4 +22,4 @@ def list_families(family: str | None) -> None:
         for registry in _FAMILIES[name]:
             click.echo(f"{registry.kind}s")
             for entry in registry:
-                click.echo(f"  {entry.name:<14} {entry.summary}")
+                click.echo(f"  {entry.name:<17} {entry.summary}")
