@@ -74,3 +74,10 @@ def test_sharded_and_overlap(text, values):
 def test_options_do_not_change():
     with pytest.raises(ValueError, match="frozen"):
         BSPOptions().scheme = "weights"
+
+
+def test_a_sharded_update_inside_hosts_is_refused():
+    with pytest.raises(
+        UserError, match=r"^rule bsp:sharded=on/diloco: bsp:sharded=on cannot be inside hosts"
+    ):
+        parse_rule("bsp:sharded=on/diloco")

@@ -107,6 +107,24 @@ def test_every_mistake_is_found(run, message):
         check(settings(run=run))
 
 
+@pytest.mark.parametrize(
+    ("optimizer", "own"),
+    [
+        ({"momentum": 0.9}, r"\(sgd\) has momentum 0\.9 of its own"),
+        ({"name": "adamw"}, r"\(adamw\) has moments of its own"),
+        ({}, None),
+    ],
+)
+def test_one_momentum_is_enough(optimizer, own):
+    run = {"model": "digits-mlp", "data": "digits", "rule": "easgd:momentum=0.9"}
+    asked = settings(run=run, optimizer=optimizer)
+    if own is None:
+        check(asked)
+        return
+    with pytest.raises(UserError, match=rf"^easgd:momentum=0\.9 brings a momentum, and .*{own}"):
+        check(asked)
+
+
 @pytest.fixture
 def cores(monkeypatch):
     monkeypatch.setattr(placement, "usable_cores", lambda: 4)
@@ -197,6 +215,12 @@ def test_a_good_end(tmp_path, capsys):
     assert capsys.readouterr() == ("", "")
 
 
+def test_a_stop_that_came_when_all_was_done(tmp_path, capsys):
+    write_summary(tmp_path, "finished")
+    assert conclude(Outcome(0, asked_to_stop=signal.SIGTERM), tmp_path, Launch()) == 0
+    assert capsys.readouterr().err == "arignote: the run was finished when SIGTERM came\n"
+
+
 def save(folder):
     """As if a checkpoint had been written."""
     (folder / "checkpoints/step-00000007").mkdir(parents=True)
@@ -274,7 +298,7 @@ def test_a_launcher_that_failed(tmp_path):
 @pytest.mark.parametrize(
     ("outcome", "message"),
     [
-        (Outcome(1, death=Death(9, rank=1)), "worker 1 was killed by SIGKILL"),
+        (Outcome(1, death=Death(9, rank=0)), "worker 0 was killed by SIGKILL"),
         (Outcome(255), "the launcher ended with code 255"),
         (Outcome(-15, overdue=True), "not all 1 workers came to the first meeting within 300 s"),
         (Outcome(0), "the workers left before the run was finished, without an error"),
@@ -300,6 +324,7 @@ PEERS = [{"rank": 0, "host": "a", "pid": 70}, {"rank": 1, "host": "b", "pid": 71
         (None, Death(9), "a worker was killed by SIGKILL"),
         (None, Death(9, pid=71), "a worker (pid 71) was killed by SIGKILL"),
         (None, Death(15, rank=1), "worker 1 was killed by SIGTERM"),
+        (None, Death(9, rank=2), "server 2 was killed by SIGKILL"),
         (PEERS, Death(9, rank=1), "worker 1 (host b, pid 71) was killed by SIGKILL"),
         (PEERS, Death(11, pid=70), "worker 0 (host a, pid 70) was killed by SIGSEGV"),
         (PEERS, Death(9, pid=99), "a worker (pid 99) was killed by SIGKILL"),
@@ -320,7 +345,7 @@ def test_a_worker_that_was_killed(tmp_path, peers, death, who):
         log.write("start", peers=[{"rank": 5, "host": "old", "pid": 71}])
         log.write("start", peers=peers)
         log.close()
-    assert failed(Outcome(137, death=death), tmp_path) == (
+    assert failed(Outcome(137, death=death), tmp_path, Launch(workers=2)) == (
         f"{who}; all others were ended; go on with: arignote train --resume {tmp_path}"
     )
 

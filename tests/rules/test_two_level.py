@@ -298,12 +298,3 @@ def test_a_worker_that_ends_its_loop_early_is_told_of_on_its_host() -> None:
 
     for message in run_threads(thread_worlds(5, hosts=HOSTS), work)[2:]:
         assert message.startswith("1 of 3 workers ended their loop while others are at step 4")
-
-
-def test_a_sharded_update_inside_hosts_is_refused() -> None:
-    (world,) = thread_worlds(1)
-    rule, replica = make("bsp:sharded=on/diloco", world)
-    with pytest.raises(
-        UserError, match="rule bsp:sharded=on/diloco: bsp:sharded=on cannot be inside hosts"
-    ):
-        rule.start(replica)

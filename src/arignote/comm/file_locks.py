@@ -30,7 +30,8 @@ class FileLocks:
 
     Args:
         descriptor: of this worker's own opening of the file; closed with this object.
-        holders: memory that they all see, zeroed, shape (locks,): who holds which, plus one.
+        holders: memory that they all see, zeroed, shape (locks,): who holds which, plus
+            one; 0: nobody.
         world: whose workers lock; its deadline is ours.
     """
 
@@ -52,7 +53,9 @@ class FileLocks:
         while not self._try(fcntl.F_WRLCK, number):
             waited = time.monotonic() - begun
             if waited > self._world.timeout_seconds:
-                holder = self._world.peers[int(self._holders[number]) - 1]
+                # Who has just taken it may not have said so yet.
+                rank = int(self._holders[number]) - 1
+                holder = "a worker" if rank < 0 else self._world.peers[rank]
                 raise LostWorkerError(
                     f"{holder} has not let go of {what} for {self._world.timeout_seconds:g} s: "
                     "look at that worker, or raise train.timeout_seconds"
@@ -62,6 +65,7 @@ class FileLocks:
         try:
             yield
         finally:
+            self._holders[number] = 0
             self._try(fcntl.F_UNLCK, number)
 
     def _try(self, kind: int, number: int) -> bool:

@@ -287,4 +287,10 @@ def _two_levels(text: str) -> TwoLevelOptions:
                 f"rule {text}: {name} cannot be the rule {level} hosts: use one of "
                 f"{', '.join(allowed)}"
             )
+    inner = parse_rule(parts[0])[1]
+    if isinstance(inner, BSPOptions) and inner.sharded == "on":
+        raise UserError(
+            f"rule {text}: bsp:sharded=on cannot be inside hosts, since the outer rule changes all "
+            "weights: leave it out"
+        )
     return TwoLevelOptions(inner=parts[0], outer=parts[1])

@@ -24,6 +24,10 @@ def conclude(outcome: Outcome, run_folder: Path, settings: Launch) -> int:
         raise_report(outcome)
     summary = read_summary(run_folder)
     resume = _resume_hint(run_folder)
+    if outcome.asked_to_stop and summary is not None and summary.status == "finished":
+        name = signal.Signals(outcome.asked_to_stop).name
+        sys.stderr.write(f"arignote: the run was finished when {name} came\n")
+        return 0
     if outcome.asked_to_stop:
         saved = summary is not None and summary.status == "stopped"
         name = signal.Signals(outcome.asked_to_stop).name
@@ -57,7 +61,7 @@ def reason(outcome: Outcome, run_folder: Path, settings: Launch) -> str:
             f"`arignote doctor`, and look {where}"
         )
     if outcome.death is not None:
-        return who(outcome.death, run_folder)
+        return who(outcome.death, run_folder, settings.workers)
     if outcome.exit_code:
         return f"the launcher ended with code {outcome.exit_code}"
     return "the workers left before the run was finished, without an error"
@@ -94,8 +98,12 @@ def failed(message: str) -> ArignoteError:
     return error
 
 
-def who(death: Death, run_folder: Path | None) -> str:
-    """`worker 1 (host a, pid 7) was killed by SIGKILL`, as well as it is known."""
+def who(death: Death, run_folder: Path | None, workers: int) -> str:
+    """`worker 1 (host a, pid 7) was killed by SIGKILL`, as well as it is known.
+
+    Args:
+        workers: how many there are; the ranks after them are servers.
+    """
     if death.signal is None:
         how = "was killed, or its host or network failed: the connections to it broke"
     else:
@@ -106,7 +114,7 @@ def who(death: Death, run_folder: Path | None) -> str:
         kind = peer.get("kind", "worker")
         return f"{kind} {peer['rank']} (host {peer['host']}, pid {peer['pid']}) {how}"
     if death.rank is not None:
-        return f"worker {death.rank} {how}"
+        return f"{'worker' if death.rank < workers else 'server'} {death.rank} {how}"
     if death.host is not None:
         those = " or ".join(f"{peer.get('kind', 'worker')} {peer['rank']}" for peer in peers)
         return f"{those or 'a worker'} (host {death.host}) {how}"

@@ -12,7 +12,7 @@ from pathlib import Path
 from arignote.config.exchange_options import check_fits_rule, check_placement, parse_exchange
 from arignote.config.load import to_toml
 from arignote.config.model_source import find_model
-from arignote.config.rule_options import RuleOptions, parse_rule
+from arignote.config.rule_options import EASGDOptions, RuleOptions, parse_rule
 from arignote.config.settings import Launch, Settings
 from arignote.config.spec import parse_spec
 from arignote.errors import UserError
@@ -94,6 +94,7 @@ def check(settings: Settings) -> None:
             "train.balance is for rules whose workers keep step; with "
             f"{settings.run.rule} each takes batches at its own speed already: leave it out"
         )
+    _check_momentum(settings, options)
     exchange = parse_exchange(settings.run.exchange)
     check_fits_rule(exchange, settings.run.rule, options.carries)
     if options.asynchronous and settings.train.batch_norm == "synchronised":
@@ -109,6 +110,20 @@ def check(settings: Settings) -> None:
         raise UserError(
             f"{settings.run.model} brings no data of its own: name some with --data, such as "
             "imagefolder:DIR; see `arignote list data`"
+        )
+
+
+def _check_momentum(settings: Settings, options: RuleOptions) -> None:
+    """EAMSGD's momentum goes around an optimizer that has none: two would multiply."""
+    if not isinstance(options, EASGDOptions) or not options.momentum:
+        return
+    optimizer = settings.optimizer
+    own = f"momentum {optimizer.momentum:g}" if optimizer.momentum else "moments"
+    if optimizer.momentum or optimizer.name.startswith("adam"):
+        raise UserError(
+            f"{settings.run.rule} brings a momentum, and the optimizer ({optimizer.name}) has "
+            f"{own} of its own: add --set optimizer.name=sgd --set optimizer.momentum=0, or leave "
+            "out the rule's"
         )
 
 
@@ -264,5 +279,5 @@ def run_script(settings: Launch, command: list[str]) -> int:
             "one left before arignote.attach, or never got there"
         )
     if outcome.death is not None:
-        raise failed(f"{who(outcome.death, None)}; all others were ended")
+        raise failed(f"{who(outcome.death, None, settings.workers)}; all others were ended")
     return outcome.exit_code

@@ -29,7 +29,6 @@ from typing import Any
 from arignote.comm.base import World
 from arignote.config.exchange_options import CodecOptions
 from arignote.config.rule_options import BSPOptions, RuleOptions, TwoLevelOptions, parse_rule
-from arignote.errors import UserError
 from arignote.exchange.codecs.fp32 import FP32
 from arignote.exchange.exchange import Exchange
 from arignote.exchange.open import open_exchange
@@ -52,11 +51,7 @@ class TwoLevel(Rule):
     """Over all workers."""
 
     def start(self, replica: Replica) -> None:
-        """As `Rule.start`, of both.
-
-        Raises:
-            UserError: bsp's sharded update was asked for inside hosts.
-        """
+        """As `Rule.start`, of both."""
         inside = _inside(self.options)
         outer: Periodic = self._open(parse_rule(self.options.outer), self.world, self.exchange)
         # Between its rounds no worker steps alone, but each host together.
@@ -137,17 +132,8 @@ class TwoLevel(Rule):
 
 
 def _inside(options: TwoLevelOptions) -> tuple[str, RuleOptions]:
-    """The inner rule and its options, bsp's without a sharded update.
-
-    Raises:
-        UserError: they ask for one.
-    """
+    """The inner rule and its options, bsp's without a sharded update."""
     name, inner = parse_rule(options.inner)
     if isinstance(inner, BSPOptions):
-        if inner.sharded == "on":
-            raise UserError(
-                f"rule {options.inner}/{options.outer}: bsp:sharded=on cannot be inside hosts, "
-                "since the outer rule changes all weights: leave it out"
-            )
         inner = inner.model_copy(update={"sharded": "off"})
     return name, inner

@@ -126,7 +126,8 @@ class Trainer:
     def _end_epoch(self) -> bool:
         """Validate and save where they are due; whether a worker was told to stop meanwhile.
 
-        Then the epoch is not over: a resumed run comes back to this very point.
+        Then the epoch is not over: a resumed run comes back to this very point. Not where worker 0
+        validates alone: the others are in the next epoch, and this validation is left out.
         """
         position, epoch = self.position, self.position.epoch + 1
         last = epoch >= self.task.n_epochs or self._done()
