@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import numpy as np
@@ -334,3 +335,22 @@ def test_the_ends_of_the_range(name: str, largest: float) -> None:
 def blocks_max(values: torch.Tensor) -> torch.Tensor:
     """What rounding of a sum with the largest may cost the smallest."""
     return values.abs().max() * 2.0**-22
+
+
+# The loops of powersgd are its exchange's.
+@pytest.mark.parametrize("name", sorted({*NAMES} - {"fp32", "powersgd"}))
+def test_nothing_is_compiled_after_a_rehearsal(name: str) -> None:
+    codec = make(name)
+    codec.rehearse(100, 3)
+    loops = [o for o in vars(inspect.getmodule(type(codec))).values() if hasattr(o, "signatures")]
+    before = [len(loop.signatures) for loop in loops]
+    elements = 5000
+    values, states = noise(elements + 2)[1:-1], torch.zeros(2, codec.worker_rows, elements)
+    wire = torch.empty(codec.wire_bytes(elements) + 4, dtype=torch.uint8)[4:]
+    codec.encode(values, wire, states[1], 5)
+    codec.decode(wire, values)
+    wire = torch.empty(codec.mean_wire_bytes(elements, 3), dtype=torch.uint8)
+    codec.encode_mean(values, wire, torch.zeros(codec.owner_rows, elements), 5, 3)
+    codec.decode_mean(wire, values, 3)
+    assert [len(loop.signatures) for loop in loops] == before
+    assert not loops or any(before)

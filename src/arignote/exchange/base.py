@@ -63,6 +63,21 @@ class Codec(ABC):
     def check(self, elements: int) -> None:  # noqa: B027 (most codecs fit any size)
         """Raise a UserError if the options do not fit a vector of so many elements."""
 
+    def rehearse(self, elements: int, senders: int) -> None:
+        """Encode and decode `elements` zeros, so that all loops are compiled, or read, by now.
+
+        Else the first round does it: for seconds where nothing is in Numba's cache, while the
+        other workers' deadlines run (the bad story stands in `exchange.jit.load`).
+        """
+        values = torch.zeros(elements)
+        own, means = torch.zeros(self.worker_rows, elements), torch.zeros(self.owner_rows, elements)
+        wire = torch.zeros(self.wire_bytes(elements), dtype=torch.uint8)
+        self.encode(values, wire, own, 0)
+        self.decode(wire, values)
+        wire = torch.zeros(self.mean_wire_bytes(elements, senders), dtype=torch.uint8)
+        self.encode_mean(values, wire, means, 0, senders)
+        self.decode_mean(wire, values, senders)
+
     @abstractmethod
     def wire_bytes(self, elements: int) -> int:
         """Bytes that a worker's slice of `elements` takes."""

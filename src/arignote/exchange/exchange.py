@@ -14,6 +14,7 @@ from arignote.exchange.codecs.fp32 import FP32
 from arignote.exchange.routes.asa import ASA
 
 Shapes = Sequence[Sequence[torch.Size]]
+_REHEARSED_ELEMENTS = 4096
 
 
 def share_of(samples: float, total: float, squares: float, workers: int) -> float | None:
@@ -56,6 +57,9 @@ class Exchange:
         """
         for vector in vectors:
             self.codec.check(vector.numel())
+            if vector.numel() and self.route.world.size > 1 and not self.codec.lossless:
+                elements = min(vector.numel(), _REHEARSED_ELEMENTS)
+                self.codec.rehearse(elements, self.route.world.size)
         self._prepared = list(vectors)
         strange = {v.device.type for v in vectors} - set(self.route.devices)
         if strange and self.route.world.size > 1:
