@@ -123,7 +123,8 @@ def test_who_is_slow_spares_as_many_as_go_while_it_makes_one(wait_until: Any) ->
     assert sum(made) == 80
     # Nothing was asked for ahead before that was known.
     assert len(spared) == made[1] - 1
-    assert all(8 <= spare <= 22 for spare in spared), spared
+    # A worker 1 that comes to its first part late is given the next, and one ahead, at once.
+    assert all(8 <= spare <= 22 for spare in spared[2:]), spared
 
 
 def test_all_have_read_before_anybody_goes_on() -> None:
