@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from itertools import chain
 from typing import Any
@@ -51,13 +52,24 @@ def test_every_part_once(size: int, hosts: Any) -> None:
 @pytest.mark.parametrize("hosts", HOSTS, ids=["shared", "remote"])
 @pytest.mark.parametrize("size", [1, 2, 3, 4])
 def test_a_wish_to_stop_ends_at_a_whole_step(size: int, hosts: Any) -> None:
+    told = threading.Event()
+
     def work(world: World) -> Any:
         turns, made = Taken(world, Recorder()), []
+        stop = turns._counter.stop
+
+        def tell(multiple: int) -> None:
+            stop(multiple)
+            told.set()
 
         def make(step: int, part: int) -> bool:
             made.append((step, part))
+            # Or one thread might make all before that of the other runs again.
+            assert step <= 4 or told.wait(20)
             # Whoever makes this part.
             return (step, part) == (4, size // 2)
+
+        turns._counter.stop = tell  # type: ignore[method-assign]
 
         steps, stopped = turns.run(100, make)
         assert stopped
