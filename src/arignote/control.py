@@ -21,6 +21,11 @@ def folder() -> Path | None:
     return Path(named) if named is not None and Path(named).is_dir() else None
 
 
+def joining(pid: int) -> str:
+    """The mark of process `pid` as it begins to join."""
+    return f"{JOINING}-{pid}"
+
+
 def mark(name: str) -> None:
     """Leave the mark `name`."""
     here = folder()

@@ -166,7 +166,7 @@ def _facts(settings: Settings, world: World, rule: Rule, task: Task) -> dict[str
         "model": settings.run.model,
         "data": settings.run.data,
         "rule": settings.run.rule,
-        "exchange": rule.exchange.name,
+        "exchange": rule.way,
         "library": world.library,
         "parameters": sum(vector.numel() for vector in task.replica.parameters),
     }

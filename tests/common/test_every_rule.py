@@ -85,6 +85,23 @@ def test_no_rule_is_forgotten() -> None:
         assert parse_rule(variant)[1].asynchronous == (variant in ASYNCHRONOUS)
 
 
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("workers", [1, 2])
+def test_the_way_that_is_shown_is_the_one_that_is_taken(variant: str, workers: int) -> None:
+    def work(world: Any) -> tuple[str, str]:
+        rule, _ = make(variant, world)
+        return rule.way, rule.exchange.name
+
+    worlds: list[Any] = thread_worlds(2) if workers > 1 else [SerialWorld()]
+    way, exchange = run_threads(worlds, work)[0]
+    if workers > 1 and variant.startswith(("gosgd", "adpsgd", "sgp")):
+        assert way == "letters in fp32"
+    elif workers > 1 and variant.startswith(("easgd:", "asgd")):
+        assert way == "a centre in shared memory"
+    else:
+        assert way == exchange
+
+
 def make(
     variant: str, whole: World | Crew, dtype: torch.dtype = torch.float64
 ) -> tuple[Rule, TorchReplica]:
@@ -451,6 +468,8 @@ def test_servers_hold_the_centre(variant: str, servers: int) -> None:
             return None
         rule, replica = make(variant, crew)
         rule.start(replica)
+        where = "a server" if servers == 1 else "2 servers"
+        assert rule.way == f"visits to {where} in fp32"
         train(rule, replica, crew.workers.rank, range(200))
         rule.finish(replica)
         with rule.consensus(replica):

@@ -41,6 +41,18 @@ def test_candidates_by_placement(hosts: list[str], names: list[str]) -> None:
     assert candidates(worlds[0], torch.device("cuda:0"))[0] == "nccl"
 
 
+def test_what_is_not_for_rounds_is_not_timed() -> None:
+    def work(world: Any) -> tuple[str, dict[str, Any]]:
+        exchange = open_exchange("auto", world)
+        vector = exchange.route.allocate(3000, torch.float32, CPU)
+        exchange.prepare([vector], [[vector.shape]], rounds=False)
+        name = exchange.name
+        exchange.close()
+        return name, exchange.report
+
+    assert run_threads(thread_worlds(3), work) == [("shm:fp32", {})] * 3
+
+
 def prepare(world: Any, elements: Sequence[int] = (3000, 5001)) -> AutoExchange:
     """An exchange that has chosen, over vectors of these sizes; they must be as before."""
     exchange = open_exchange("auto", world)

@@ -287,6 +287,12 @@ def test_workers_that_did_not_meet(tmp_path):
     )
     message = failed(outcome, tmp_path, Launch(workers=3, hosts=["a:3"]))
     assert message.endswith("look whether every host can be reached")
+    outcome.late = ("worker 1 (pid 7) is stopped", "worker 2 (pid 8) has not begun to join")
+    message = failed(outcome, tmp_path, Launch(workers=3, start_timeout_seconds=2.5))
+    assert message == (
+        "worker 1 (pid 7) is stopped, worker 2 (pid 8) has not begun to join: the 3 workers did "
+        "not come together within 2.5 s (launch.start_timeout_seconds)"
+    )
 
 
 def test_a_launcher_that_failed(tmp_path):

@@ -121,6 +121,25 @@ def test_a_run_without_validation(log, display, tmp_path, capsys):
     assert "2.5 MB on the wire\n" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    ("changed", "line"),
+    [
+        ({"exchanges": 20}, "20 exchanges; steps by worker: 60, 40\n"),
+        ({}, "no exchange: the run was over before the first; steps by worker: 60, 40\n"),
+        ({"rule": "bsp:scheme=weights"}, None),
+        ({"workers": 1, "worker_steps": [100]}, None),
+    ],
+)
+def test_what_the_workers_did_apart(log, display, tmp_path, capsys, changed, line):
+    apart = SUMMARY | {"rule": "gosgd", "worker_steps": [60, 40]} | changed
+    (tmp_path / SUMMARY_FILE).write_text(json.dumps(apart))
+    with display:
+        log.write("end", status="finished", step=100)
+        display.refresh()
+    out = capsys.readouterr().out
+    assert line in out if line else "steps by worker" not in out
+
+
 def test_what_is_no_number_is_a_dash(log, display, capsys):
     log.write("epoch", **(EPOCH | {"loss": None}))
     log.write("validation", step=1, loss=None, accuracy=None, error_top5=None)

@@ -91,6 +91,8 @@ def test_every_sample_once_at_the_rate_of_its_step(
     assert sum(own) == 10 * workers
     period = 2 if rule.startswith("easgd") else 1
     if workers > 1:
+        way = "visits to worker 0 in fp32" if hosts else "a centre in shared memory"
+        assert summary["exchange"] == way
         assert summary["exchanges"] == sum(steps // period for steps in own)
         assert 0 <= summary["notes"]["staleness"]["mean"] <= summary["notes"]["staleness"]["max"]
     else:

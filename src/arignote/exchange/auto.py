@@ -63,16 +63,21 @@ class AutoExchange(Exchange):
         super().__init__(self._routes[0], FP32(CodecOptions()))
 
     def prepare(
-        self, vectors: Sequence[torch.Tensor], shapes: Shapes, *, shards: bool = False
+        self,
+        vectors: Sequence[torch.Tensor],
+        shapes: Shapes,
+        *,
+        shards: bool = False,
+        rounds: bool = True,
     ) -> None:
-        """As `Exchange.prepare`; times the candidates on the longest vector."""
-        super().prepare(vectors, shapes, shards=shards)
+        """As `Exchange.prepare`; times the candidates on the longest vector that is for rounds."""
+        super().prepare(vectors, shapes, shards=shards, rounds=rounds)
         if shards and any(route.shards for route in self._routes):
             # Or luck with the clock would decide whether the update is shared out.
             self._routes = [route for route in self._routes if route.shards]
         world = self.route.world
         longest = max(vectors, key=torch.Tensor.numel, default=torch.zeros(0))
-        if world.size == 1 or not longest.numel():
+        if world.size == 1 or not longest.numel() or not rounds:
             return
         seconds = self._times(longest, world)
         fastest = min(seconds, key=lambda name: seconds[name])

@@ -41,16 +41,27 @@ class Exchange:
     @property
     def name(self) -> str:
         """As users write it: `route:codec[,option=value]`."""
-        return f"{self.route.name}:{self.codec.name}{self.codec.options.text()}"
+        return f"{self.route.name}:{self.codec_name}"
+
+    @property
+    def codec_name(self) -> str:
+        """Of it the codec, with its options."""
+        return f"{self.codec.name}{self.codec.options.text()}"
 
     def prepare(
-        self, vectors: Sequence[torch.Tensor], shapes: Shapes, *, shards: bool = False
+        self,
+        vectors: Sequence[torch.Tensor],
+        shapes: Shapes,
+        *,
+        shards: bool = False,
+        rounds: bool = True,
     ) -> None:
         """Collective, once, before the first round: these vectors (or parts of them) will come.
 
         Args:
             shapes: of the tensors that lie in each vector, one after the other.
             shards: whether `reduce_scatter_` is what the rule would like to use.
+            rounds: whether they come in every round, so that it pays to look for the fastest way.
 
         Raises:
             UserError: the codec's options do not fit them.

@@ -54,10 +54,13 @@ def reason(outcome: Outcome, run_folder: Path, settings: Launch) -> str:
     if outcome.report is not None:
         return outcome.report.message.rstrip().rpartition("\n")[2]
     if outcome.overdue:
+        within = f"within {settings.start_timeout_seconds:g} s (launch.start_timeout_seconds)"
+        if outcome.late:
+            late = ", ".join(outcome.late)
+            return f"{late}: the {settings.workers} workers did not come together {within}"
         where = "whether every host can be reached" if settings.hosts else "at this machine's load"
         return (
-            f"not all {settings.workers} workers came to the first meeting within "
-            f"{settings.start_timeout_seconds:g} s (launch.start_timeout_seconds): run "
+            f"not all {settings.workers} workers came to the first meeting {within}: run "
             f"`arignote doctor`, and look {where}"
         )
     if outcome.death is not None:

@@ -276,7 +276,7 @@ def run_script(settings: Launch, command: list[str]) -> int:
         raise failed(
             f"not all {settings.workers} workers joined within "
             f"{settings.start_timeout_seconds:g} s of the first (launch.start_timeout_seconds): "
-            "one left before arignote.attach, or never got there"
+            + (", ".join(outcome.late) or "one left before arignote.attach, or never got there")
         )
     if outcome.death is not None:
         raise failed(f"{who(outcome.death, None, settings.workers)}; all others were ended")

@@ -19,6 +19,7 @@ import psutil
 
 from arignote import control, failure
 from arignote.launch.flavours.base import Death, Flavour
+from arignote.launch.late import latecomers
 from arignote.launch.segments import mapped_segments, remove_segments
 from arignote.orphan import die_with_parent
 
@@ -52,6 +53,8 @@ class Outcome:
     """A process that was killed from outside."""
     overdue: bool = False
     """The workers did not come to their first meeting in time."""
+    late: tuple[str, ...] = ()
+    """Then: who kept the others waiting, where that could be seen."""
 
 
 @contextmanager
@@ -140,14 +143,19 @@ class Supervisor:
         for pump in pumps:
             pump.start()
         overdue = False
+        late: list[str] = []
         try:
             overdue = self._watch(process, folder)
+            if overdue:
+                late = latecomers(self._family.values(), folder)
         finally:
             self._end_all(process)
         for pump in pumps:
             pump.join(timeout=2)
         self._screen.refresh()
-        return self._outcome(process.returncode, failure.read(folder), overdue)
+        outcome = self._outcome(process.returncode, failure.read(folder), overdue)
+        outcome.late = tuple(late)
+        return outcome
 
     def _watch(self, process: subprocess.Popen[bytes], folder: Path) -> bool:
         """Until the process ends, or must be ended; whether the workers never met."""

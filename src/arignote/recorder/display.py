@@ -165,9 +165,13 @@ class Display:
             f"{summary.images_per_second:,.0f} images/s, {summary.wire_bytes / 1e6:,.1f} MB on the "
             f"wire" + ("" if accuracy is None else f", validation accuracy {accuracy:.2%}")
         )
-        if summary.exchanges:
+        # Of bsp, which exchanges in every step, none are counted.
+        if summary.workers > 1 and summary.rule.partition(":")[0] != "bsp":
+            count = f"{summary.exchanges:,} exchanges"
+            if not summary.exchanges:
+                count = "no exchange: the run was over before the first"
             shares = ", ".join(f"{steps:,}" for steps in summary.worker_steps)
-            self._say(f"{summary.exchanges:,} exchanges; steps by worker: {shares}")
+            self._say(f"{count}; steps by worker: {shares}")
         for name, note in summary.notes.items():
             self._say(
                 f"{name.replace('_', ' ')}: mean {note['mean']:.3g}, largest {note['max']:.3g}"

@@ -66,6 +66,9 @@ class Rule(ABC):
     """Whether weights differ between workers (then each worker's own are saved too)."""
     one_validates: bool = False
     """Whether one worker validates while the others go on (it holds all of the consensus)."""
+    averages: bool = True
+    """Whether its rounds are means by the exchange; else the exchange lends its codec to what the
+    rule sends, and averages only what is validated and saved."""
 
     def __init__(
         self,
@@ -106,7 +109,13 @@ class Rule(ABC):
                 vector.copy_(host)
         replica.publish_parameters()
         shards = self.would_shard(replica)
-        self.exchange.prepare(self.exchanged(replica), replica.shapes, shards=shards)
+        vectors = self.exchanged(replica)
+        self.exchange.prepare(vectors, replica.shapes, shards=shards, rounds=self.averages)
+
+    @property
+    def way(self) -> str:
+        """How what it sends travels, for people."""
+        return self.exchange.name
 
     def adopt(self, replica: Replica) -> None:
         """Begin from the weights that the replica holds now, the same on all workers; collective.

@@ -81,6 +81,12 @@ def on_host(vectors: Sequence[torch.Tensor]) -> Iterator[list[Array]]:
             vector.copy_(host)
 
 
+def way_of_letters(rule: Rule) -> str:
+    """`Rule.way` of the rules that write letters: of the exchange they use the codec."""
+    exchange = rule.exchange
+    return exchange.name if rule.world.size == 1 else f"letters in {exchange.codec_name}"
+
+
 def own_stream(seed: int, rank: int, steps: int = 0) -> np.random.Generator:
     """A generator of this worker's own, that no other worker and nobody else draws from.
 
@@ -99,12 +105,18 @@ class Gossip(Rule):
     """For remarks."""
     optimizer_is_local = True
     weights_are_local = True
+    averages = False
     answered: ClassVar[bool] = False
     """Whether letters are answered."""
     loops: ClassVar[Sequence[Any]]
     """The compiled loops that `write` and `read` use."""
 
     _box: Mailbox | None = None
+
+    @property
+    def way(self) -> str:
+        """See `Rule.way`."""
+        return way_of_letters(self)
 
     @abstractmethod
     def write(self, box: Mailbox) -> None:

@@ -42,7 +42,15 @@ from arignote.exchange.letters import Incoming, Mailbox
 from arignote.frameworks.base import Replica
 from arignote.rules.alone import step_alone
 from arignote.rules.base import Bring
-from arignote.rules.letters import host_of, keep_rest, keep_rest_, mix, mix_, on_host
+from arignote.rules.letters import (
+    host_of,
+    keep_rest,
+    keep_rest_,
+    mix,
+    mix_,
+    on_host,
+    way_of_letters,
+)
 from arignote.rules.periodic import Periodic
 
 
@@ -72,10 +80,16 @@ class SGP(Periodic):
     """Stochastic gradient push; of `Periodic` only the meetings that bring a wish to stop."""
 
     options: SGPOptions
+    averages = False
 
     weight = 1.0
     """w_i."""
     _box: Mailbox | None = None
+
+    @property
+    def way(self) -> str:
+        """See `Rule.way`."""
+        return way_of_letters(self)
 
     def start(self, replica: Replica) -> None:
         """As `Rule.start`, and open the mailbox."""

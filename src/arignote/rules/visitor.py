@@ -29,6 +29,7 @@ class Visitor(Rule):
     optimizer_is_local = True
     weights_are_local = True
     one_validates = True
+    averages = False
 
     last_visit: Visit | None = None
     """What the last one came to."""
@@ -46,6 +47,17 @@ class Visitor(Rule):
         Args:
             vector: it, or a copy that the centre can take; what it is after goes back.
         """
+
+    @property
+    def way(self) -> str:
+        """See `Rule.way`."""
+        if self.world.size == 1:
+            return super().way
+        if not self.crew.servers and self.crew.one_host:
+            return "a centre in shared memory"
+        count = self.crew.servers
+        where = "worker 0" if not count else "a server" if count == 1 else f"{count} servers"
+        return f"visits to {where} in {self.exchange.codec_name}"
 
     def update(self, replica: Replica, bring: Bring) -> None:
         """The step before it."""

@@ -197,6 +197,6 @@ class Saver:
             changes.append(f"global batch {new_batch} instead of {old_batch}{rate}")
         if before != now:
             changes.append("the workers' random streams are new; the epoch's other samples follow")
-            if local_optimizer:
+            if local_optimizer and now > before:
                 changes.append("new workers take over the optimizer state of an old one")
         return changes

@@ -148,7 +148,12 @@ class PowerSGDExchange(Exchange):
         """States of matrices whose first round is still to come."""
 
     def prepare(
-        self, vectors: Sequence[torch.Tensor], shapes: Shapes, *, shards: bool = False
+        self,
+        vectors: Sequence[torch.Tensor],
+        shapes: Shapes,
+        *,
+        shards: bool = False,
+        rounds: bool = True,
     ) -> None:
         """As `Exchange.prepare`.
 
