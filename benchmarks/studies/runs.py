@@ -11,18 +11,21 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
+import click
 import psutil
-from plan import Job, identity
 
 from arignote.orphan import die_with_parent
 from arignote.recorder.events import read_events
 from arignote.recorder.summary import read_summary
 
 _ROOT = Path(__file__).parents[2]
+"""Of the working tree."""
 _KEPT = (
     "exchange",
     "library",
@@ -36,6 +39,16 @@ _KEPT = (
     "weights_sha256",
 )
 _GRACE_SECONDS = 30
+
+
+class Job(Protocol):
+    """One training, a dataclass; two that are equal in all of its fields are made once."""
+
+    def settings(self) -> dict[str, Any]:
+        """What is set by --set."""
+
+    def arguments(self, data: str, out: str) -> list[str]:
+        """Those of `arignote`."""
 
 
 class Records:
@@ -69,10 +82,42 @@ class Records:
             os.fsync(file.fileno())
 
 
-def perform(job: Job, data: Path, timeout_seconds: float) -> dict[str, Any]:
+def make(
+    jobs: Iterable[Any],
+    records: Records,
+    data: Callable[[], Path],
+    *,
+    again: bool,
+    limit: int | None,
+    timeout_seconds: float,
+) -> None:
+    """Perform what is not recorded yet, one after the other, and say how each ended.
+
+    Args:
+        data: the folder that all read; asked for once something is to be done.
+        again: also what is recorded as failed.
+        limit: so many at most.
+    """
+    over = [r["job"] for r in records.read() if not again or r["status"] == "finished"]
+    left = [job for job in jobs if asdict(job) not in over][:limit]
+    if not left:
+        return
+    folder = data()
+    for number, job in enumerate(left, 1):
+        click.echo(f"{time.strftime('%H:%M:%S')} {number}/{len(left)} {job}: ", nl=False)
+        record = perform(job, folder, timeout_seconds)
+        records.add(record)
+        if record["status"] == "finished":
+            rate, took = record["images_per_second"], record["seconds"]
+            click.echo(f"{record['accuracy'][-1]:.2%}, {rate:,.0f} images/s, {took:.0f} s")
+        else:
+            click.echo("failed: " + record["error"].splitlines()[-1])
+
+
+def perform(job: Any, data: Path, timeout_seconds: float) -> dict[str, Any]:
     """Train, and say what it came to; a failure is a record too."""
     facts = {
-        "job": identity(job),
+        "job": asdict(job),
         "settings": job.settings(),
         "command": "arignote " + shlex.join(job.arguments("DIR", "RUN")),
         "commit": _commit(),

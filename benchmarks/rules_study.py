@@ -1,8 +1,8 @@
 """All rules on CIFAR-10, at equal samples, each with settings found by an equal small search.
 
-    python benchmarks/rules_study search --data DIR --out benchmarks/results/rules-study
-    python benchmarks/rules_study run    --data DIR --out benchmarks/results/rules-study
-    python benchmarks/rules_study report --out benchmarks/results/rules-study
+    python benchmarks/rules_study.py search --data DIR --out benchmarks/results/rules-study
+    python benchmarks/rules_study.py run    --data DIR --out benchmarks/results/rules-study
+    python benchmarks/rules_study.py report --out benchmarks/results/rules-study
 
 Each run adds a line to search.jsonl or run.jsonl as soon as it is over, and runs that stand there
 are not made again: kill it and start it anew as you like. DIR holds CIFAR-10 in any form that
@@ -20,13 +20,12 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import click
-from cut import WHOLE, cut
-from plan import SUBJECTS, Job, Subject, choose, identity, run_jobs, search_jobs, select
-from report import write_report
+from studies.cut import WHOLE, cut
+from studies.rules_plan import SUBJECTS, Job, Subject, choose, run_jobs, search_jobs, select
+from studies.rules_report import write_report
+from studies.runs import Records, make
 
-from runs import Records, perform
-
-_ROOT = Path(__file__).parents[2]
+_ROOT = Path(__file__).parents[1]
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 F = TypeVar("F", bound=Callable[..., Any])
 _out = click.option("--out", type=_FOLDER, required=True, help="Where the records are kept.")
@@ -138,30 +137,17 @@ def _chosen(out: Path) -> dict[str, dict[str, Any]]:
 
 def _make(stage: Literal["search", "run"], jobs: Iterable[Job], given: dict[str, Any]) -> None:
     """Perform what is not recorded yet, one after the other."""
+
+    def data() -> Path:
+        try:
+            return cut(given["data"], given["work"].absolute(), stage, given["samples"])
+        except ValueError as error:
+            raise click.UsageError(str(error)) from None
+
     records = Records(given["out"] / f"{stage}.jsonl")
-    over = [r["job"] for r in records.read() if not given["again"] or r["status"] == "finished"]
-    left = [job for job in jobs if identity(job) not in over][: given["limit"]]
-    if not left:
-        return
-    try:
-        data = cut(given["data"], given["work"].absolute(), stage, given["samples"])
-    except ValueError as error:
-        raise click.UsageError(str(error)) from None
-    for number, job in enumerate(left, 1):
-        click.echo(
-            f"{time.strftime('%H:%M:%S')} {number}/{len(left)} {job.rule} lr {job.learning_rate:g} "
-            f"n={job.workers} seed {job.seed}: ",
-            nl=False,
-        )
-        record = perform(job, data, given["timeout"])
-        records.add(record)
-        if record["status"] == "finished":
-            rate = record["images_per_second"]
-            took = record["seconds"]
-            click.echo(f"{record['accuracy'][-1]:.2%}, {rate:,.0f} images/s, {took:.0f} s")
-        else:
-            click.echo("failed: " + record["error"].splitlines()[-1])
+    limits = {"limit": given["limit"], "timeout_seconds": given["timeout"]}
+    make(jobs, records, data, again=given["again"], **limits)
 
 
 if __name__ == "__main__":
-    study(prog_name="python benchmarks/rules_study")
+    study(prog_name="python benchmarks/rules_study.py")

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from statistics import fmean
 from typing import Any
 
-from plan import CELLS, Subject
+from studies.rules_plan import CELLS, Subject
 
 Record = dict[str, Any]
 Cells = dict[tuple[int, int], Record]

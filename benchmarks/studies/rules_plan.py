@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 MODEL = "cifar10-cnn"
@@ -155,6 +155,10 @@ class Job:
     samples: int
     """Of the training set."""
 
+    def __str__(self) -> str:
+        rate = f"lr {self.learning_rate:g}"
+        return f"{self.rule} {rate} n={self.workers} seed {self.seed}"
+
     def settings(self) -> dict[str, Any]:
         """What differs from the model's defaults, besides what has an option of its own.
 
@@ -232,8 +236,3 @@ def one_size(records: Iterable[dict[str, Any]]) -> None:
         raise ValueError(
             f"records of several sizes (epochs, samples): {sorted(sizes)}; give each its own --out"
         )
-
-
-def identity(job: Job) -> dict[str, Any]:
-    """A job as it stands in a record."""
-    return asdict(job)
