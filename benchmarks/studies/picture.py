@@ -1,4 +1,4 @@
-"""The curves: one line a rule, named at its end, told apart in grey too."""
+"""The curves: one line each, named at its end, told apart in grey too."""
 
 from __future__ import annotations
 
@@ -16,18 +16,19 @@ _COLOURS = ("#44698f", "#a3683f", "#5c8a66", "#8a5a86", "#7a7a45", "#4f8f94", "#
 _DASHES = ("-", "--", "-.", ":")
 
 
-def draw(curves: Mapping[str, Curve], target: Path) -> None:
+def draw(curves: Mapping[str, Curve], target: Path, title: str, first_name: str) -> None:
     """Write the picture to `target`: all epochs, and beside them the second half, larger.
 
-    What is called bsp is the thick black line.
+    Args:
+        first_name: which curve is the thick black line, that others are compared with.
     """
     figure = Figure(figsize=(12, 6), layout="constrained")
     FigureCanvasAgg(figure)
     whole, end = figure.subplots(1, 2, width_ratios=(2, 3))
     last = max(len(curve) for curve in curves.values())
     first = last // 2 + 1
-    _lines(whole, curves, 1)
-    _label(end, _lines(end, curves, first), last, first)
+    _lines(whole, curves, 1, first_name)
+    _label(end, _lines(end, curves, first, first_name), last, first)
     whole.set_xticks(range(1, last + 1))
     end.set_xticks(range(first, last + 1))
     whole.set_ylabel("test accuracy")
@@ -36,23 +37,26 @@ def draw(curves: Mapping[str, Curve], target: Path) -> None:
         axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.1f} %")
         axes.grid(alpha=0.25, lw=0.5)
         axes.spines[["top", "right"]].set_visible(False)
-    figure.suptitle("CIFAR-10, two workers, equal samples: mean over the seeds", fontsize=11)
+    figure.suptitle(title, fontsize=11)
     figure.savefig(target, dpi=120)
 
 
-def _lines(axes: Axes, curves: Mapping[str, Curve], first: int) -> dict[str, tuple[float, str]]:
+def _lines(
+    axes: Axes, curves: Mapping[str, Curve], first: int, first_name: str
+) -> dict[str, tuple[float, str]]:
     """Draw from epoch `first` on; the last height and the colour of each line."""
     ends = {}
     for index, (name, curve) in enumerate(curves.items()):
         points = [(x, y) for x, y in enumerate(curve, 1) if y is not None and x >= first]
         if not points:
             continue
-        colour = "black" if name == "bsp" else _COLOURS[index % len(_COLOURS)]
+        main = name == first_name
+        colour = "black" if main else _COLOURS[index % len(_COLOURS)]
         axes.plot(
             *zip(*points, strict=True),
             color=colour,
-            ls="-" if name == "bsp" else _DASHES[index % len(_DASHES)],
-            lw=2.4 if name == "bsp" else 1.3,
+            ls="-" if main else _DASHES[index % len(_DASHES)],
+            lw=2.4 if main else 1.3,
             marker="." if len(points) == 1 else None,
         )
         ends[name] = points[-1][1], colour

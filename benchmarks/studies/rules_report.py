@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 
+from studies.page import failures, machine_line, table_lines
 from studies.picture import draw
 from studies.rules_cells import (
     MISSING,
@@ -32,6 +33,9 @@ _COSTS = (
 )  # fmt: skip
 
 
+_TITLE = "CIFAR-10, two workers, equal samples: mean over the seeds"
+
+
 def write_report(searched: list[Record], ran: list[Record], folder: Path, name: str) -> Path:
     """Write `name`.md and `name`.png into `folder`; returns the page's path.
 
@@ -46,10 +50,10 @@ def write_report(searched: list[Record], ran: list[Record], folder: Path, name: 
     curves = {rule: mean_curve(cells) for rule, cells in table.items() if mean_curve(cells)}
     parts = [_opening(finished), _accuracies(table, chosen)]
     if curves:
-        draw(curves, folder / f"{name}.png")
+        draw(curves, folder / f"{name}.png", _TITLE, "bsp")
         parts.append(f"![test accuracy against epochs, two workers]({name}.png)\n")
     failed = [record for record in (*searched, *ran) if record["status"] == "failed"]
-    parts += [_costs(table), _search(searched, chosen), _failures(failed), _commands(chosen, ran)]
+    parts += [_costs(table), _search(searched, chosen), failures(failed), _commands(chosen, ran)]
     page = folder / f"{name}.md"
     page.write_text("\n".join(part for part in parts if part))
     return page
@@ -59,7 +63,7 @@ def _opening(finished: Sequence[Record]) -> str:
     lines = ["# All rules on CIFAR-10", ""]
     if not finished:
         return "\n".join([*lines, "No run is over yet.", ""])
-    job, machines = finished[0]["job"], {_machine(record) for record in finished}
+    job, machines = finished[0]["job"], {machine_line(record) for record in finished}
     samples, epochs = job["samples"], job["epochs"]
     milestones = " and ".join(f"{m:g}" for m in finished[0]["settings"]["schedule.milestones"])
     commits = sorted({record["commit"] for record in finished})
@@ -81,14 +85,6 @@ def _opening(finished: Sequence[Record]) -> str:
         "",
     ]
     return "\n".join(lines)
-
-
-def _machine(record: Record) -> str:
-    m = record["machine"]
-    return (
-        f"{m['cores']} cores of {m['cpu']}, {m['memory_gib']} GiB, Python {m['python']}, "
-        f"PyTorch {m['torch']}, {record['library']}"
-    )
 
 
 def _accuracies(table: dict[str, Cells], chosen: dict[str, Record]) -> str:
@@ -116,7 +112,7 @@ def _accuracies(table: dict[str, Cells], chosen: dict[str, Record]) -> str:
     lines = [
         "## Accuracy",
         "",
-        *_table(_HEAD, rows),
+        *table_lines(_HEAD, rows),
         "",
         "Seeds are of n = 2; n = 4 has seed 0. Differences are points of accuracy, over the seeds",
         f"that both have. The goal: no more than {CLOSE} points below bsp, asgd 1.5, at n = 2 and",
@@ -149,7 +145,7 @@ def _costs(table: dict[str, Cells]) -> str:
     lines = [
         "## Cost, two workers",
         "",
-        *_table(_COSTS, rows),
+        *table_lines(_COSTS, rows),
         "",
         "Means over the seeds. comm + sync: their share of all seconds of the steps. Staleness:",
         "visits of others since a worker's last. Consensus distance: root mean square of",
@@ -182,25 +178,10 @@ def _search(searched: Sequence[Record], chosen: dict[str, Record]) -> str:
         "candidates of each rule were added, for all rules alike, after the first runs of bsp,",
         "easgd and gosgd: twice the learning rate had lost everywhere, and gosgd lagged by 1.2.",
         "",
-        *_table(("candidate", "learning rate", "accuracy"), rows),
+        *table_lines(("candidate", "learning rate", "accuracy"), rows),
         "",
     ]
     return "\n".join(lines)
-
-
-def _failures(failed: Sequence[Record]) -> str:
-    if not failed:
-        return ""
-    rows = [
-        [
-            f"`{record['job']['rule']}`",
-            f"{record['job']['stage']}, n = {record['job']['workers']}, "
-            f"seed {record['job']['seed']}, learning rate {record['job']['learning_rate']:g}",
-            record["error"].splitlines()[-1].replace("|", "\\|"),
-        ]
-        for record in failed
-    ]
-    return "\n".join(["## Runs that failed", "", *_table(("rule", "run", "error"), rows), ""])
 
 
 def _commands(chosen: dict[str, Record], ran: Sequence[Record]) -> str:
@@ -237,7 +218,3 @@ def _percent(value: float | None) -> str:
 
 def _points(value: float | None) -> str:
     return MISSING if value is None else f"{value:+.2f}"
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
-    return [f"| {' | '.join(row)} |" for row in (head, ["---"] * len(head), *rows)]

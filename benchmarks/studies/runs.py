@@ -114,8 +114,17 @@ def make(
             click.echo("failed: " + record["error"].splitlines()[-1])
 
 
-def perform(job: Any, data: Path, timeout_seconds: float) -> dict[str, Any]:
-    """Train, and say what it came to; a failure is a record too."""
+def perform(
+    job: Any,
+    data: Path,
+    timeout_seconds: float,
+    results: Callable[[Path], dict[str, Any]] | None = None,
+) -> dict[str, Any]:
+    """Train, and say what it came to; a failure is a record too.
+
+    Args:
+        results: what is kept of a run's folder; None: accuracy, phases and counts.
+    """
     facts = {
         "job": asdict(job),
         "settings": job.settings(),
@@ -135,7 +144,7 @@ def perform(job: Any, data: Path, timeout_seconds: float) -> dict[str, Any]:
             tail = said.replace(str(data), "DIR").replace(str(_ROOT), ".").strip()[-1500:]
             why = f"exit code {code}" if code is not None else f"not done in {timeout_seconds:g} s"
             return {**facts, "status": "failed", "error": f"{why}: {tail}"}
-        return {**facts, **_results(run)}
+        return {**facts, **(results or _results)(run)}
 
 
 def _start(arguments: list[str], log: Path, timeout_seconds: float) -> int | None:
@@ -167,6 +176,7 @@ def _results(run: Path) -> dict[str, Any]:
     if summary is None or summary.status != "finished":
         return {"status": "failed", "error": "it was stopped before its end"}
     accuracy: dict[int, float] = {}
+    top5: dict[int, float] = {}
     losses: dict[int, float] = {}
     apart: dict[int, float] = {}
     epoch = 0
@@ -176,12 +186,14 @@ def _results(run: Path) -> dict[str, Any]:
             losses[epoch] = event["loss"]
         elif event["event"] == "validation":
             accuracy[epoch] = event["accuracy"]
+            top5[epoch] = event["error_top5"]
             if "consensus_distance" in event:
                 apart[epoch] = event["consensus_distance"]
     kept = {name: getattr(summary, name) for name in _KEPT}
     return {
         "status": "finished",
         "accuracy": [accuracy.get(e) for e in range(1, epoch + 1)],
+        "error_top5": [top5.get(e) for e in range(1, epoch + 1)],
         "training_loss": [losses.get(e) for e in range(1, epoch + 1)],
         "consensus_distance": list(apart.values()),
         "samples": summary.samples,
