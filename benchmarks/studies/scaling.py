@@ -120,7 +120,7 @@ def _opening(finished: Sequence[dict[str, Any]]) -> list[str]:
         f"Seconds per {IMAGES:,} images over all workers: calc + comm + sync + wait of worker 0,",
         f"from the means of {finished[0]['steps']} steps after the first, on synthetic images of",
         f"3 x {job['side']} x {job['side']} (so wait is not a disk's). In brackets: images/s, and",
-        "the speed-up over one worker, all four phases counted. The batch of a worker is in the name,",
+        "the speed-up over one worker, all four phases counted. A worker's batch is in the name,",
         f"the global batch grows with n. Rule bsp, exchange {exchanges}.",
         "",
         f"Machine: {'; '.join(machines)}; on {on}. Commit {commits}.",
