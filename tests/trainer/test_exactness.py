@@ -31,6 +31,30 @@ def test_n_workers_equal_one(
     assert one.summary["samples"] == many.summary["samples"] == 406
 
 
+@pytest.mark.parametrize(
+    ("precision", "bound"), [("fp32", 1e-4), ("fp64", 1e-10)], ids=["fp32", "fp64"]
+)
+def test_loss_of_200_steps(train: Any, precision: str, bound: float) -> None:
+    curves = {}
+    for workers in (1, 2, 4, 8):
+        settings = {
+            "run.model": "digits-mlp",
+            "train.epochs": 3,
+            "train.steps": 200,
+            "schedule.scaling": "none",
+            "train.precision": precision,
+            "train.batch_size": 16 // workers,
+            "train.validate_every_epochs": 0,
+            "recorder.every_seconds": 1e-9,
+        }
+        events = train(workers, settings, folder=f"of-{workers}").events
+        curves[workers] = [event["loss"] for event in events if event["event"] == "step"]
+        assert len(curves[workers]) == 200
+    assert curves[1][-1] < 0.5 * curves[1][0]
+    for workers in (2, 4, 8):
+        assert curves[workers] == pytest.approx(curves[1], rel=bound, abs=0)
+
+
 def test_last_batch_of_fewer_samples_than_workers(train: Any, relative_difference: Any) -> None:
     # 49 = 48 + 1: in the last step three of four workers have nothing.
     settings = SMALL | {
