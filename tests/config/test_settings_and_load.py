@@ -62,7 +62,7 @@ def test_settings_do_not_change():
             {"train": {"compile": 1}},
             r"here: train\.compile: got 1, input should be a valid boolean",
         ),
-        ({"train": {"precision": "fp8"}}, r"got 'fp8', input should be 'fp32', 'bf16', 'fp16' or"),
+        ({"train": {"precision": "fp8"}}, r"got 'fp8', input should be 'auto', 'fp32', 'bf16', "),
         ({"train": {"augment": "flip"}}, r"train\.augment: got 'flip', input should be 'none', "),
         ({"train": {"batch_norm": "x"}}, r"got 'x', input should be 'local' or 'synchronised'"),
         ({"train": {"on_nan": "x"}}, r"got 'x', input should be 'stop' or 'continue'"),
@@ -98,6 +98,10 @@ def test_settings_do_not_change():
         (
             {"optimizer": {"name": "adam", "momentum": 0.9}},
             r"^optimizer: momentum is not a setting of adam: use sgd or rmsprop",
+        ),
+        (
+            {"optimizer": {"name": "rmsprop", "fused": True}},
+            r"^optimizer: torch has no fused rmsprop: leave fused out",
         ),
         ({"schedule": {"name": "step"}}, r"^schedule: schedule\.name='step' needs schedule\.mile"),
         ({"schedule": {"milestones": [1]}}, r"milestones is for schedule\.name='step', got 'const"),

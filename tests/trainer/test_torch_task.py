@@ -55,7 +55,7 @@ def test_channels_last_changes_the_memory_not_the_images(
 
     monkeypatch.setattr(DigitsCNN, "loss", look)
     settings = SMALL | {"run.model": "digits-cnn", "run.data": "synthetic:3x8x8,10,train=48"}
-    plain = train(1, settings, folder="plain")
+    plain = train(1, settings | {"train.channels_last": False}, folder="plain")
     assert seen == {False}
     seen.clear()
     last = train(1, settings | {"train.channels_last": True}, folder="last")

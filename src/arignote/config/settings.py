@@ -86,12 +86,14 @@ class Train(Section):
     """Passes over the data set, all workers together."""
     steps: Count = 0
     """Stop after so many steps; 0: the epochs decide."""
-    precision: Literal["fp32", "bf16", "fp16", "fp64"] = "fp32"
-    """bf16 and fp16: autocast (fp16 with loss scaling); fp64: the whole model in float64."""
+    precision: Literal["auto", "fp32", "bf16", "fp16", "fp64"] = "auto"
+    """bf16 and fp16: autocast (fp16 with loss scaling); fp64: the whole model in float64; auto:
+    bf16 on GPUs with instructions for it, else fp32."""
     augment: Literal["none", "mirror", "crop", "crop-mirror"] = "none"
     """Random horizontal mirror, and random crop after padding by an eighth of the side."""
-    channels_last: bool = False
-    """Give the model images with channels innermost in memory, which most convolutions like."""
+    channels_last: bool | None = None
+    """Give the model images with channels innermost in memory, which most convolutions like;
+    unset: if it has some."""
     compile: bool = False
     """Run the model through torch.compile."""
     batch_norm: Literal["local", "synchronised"] = "local"
@@ -121,6 +123,8 @@ class Optimizer(Section):
     """L2 penalty (decoupled in adamw)."""
     decay_all: bool = True
     """False: no weight decay on biases and normalisation parameters."""
+    fused: bool | None = None
+    """Torch's update in one pass (not of rmsprop); unset: where workers do not share it out."""
 
     @model_validator(mode="after")
     def _fits(self) -> Optimizer:
@@ -130,6 +134,8 @@ class Optimizer(Section):
             )
         if self.momentum and self.name in ("adam", "adamw"):
             raise ValueError(f"momentum is not a setting of {self.name}: use sgd or rmsprop")
+        if self.fused and self.name == "rmsprop":
+            raise ValueError("torch has no fused rmsprop: leave fused out, or use another")
         return self
 
 

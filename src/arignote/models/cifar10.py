@@ -17,7 +17,6 @@ class Cifar10CNN(Model):
         "train.epochs": 12,
         "train.batch_size": 64,
         "train.augment": "mirror",
-        "train.channels_last": True,
         "optimizer.learning_rate": 0.05,
         "optimizer.momentum": 0.9,
         "optimizer.nesterov": True,

@@ -51,10 +51,14 @@ def build_optimizer(
     rate = settings.learning_rate
     if settings.name == "sgd":
         return torch.optim.SGD(
-            groups, lr=rate, momentum=settings.momentum, nesterov=settings.nesterov
+            groups,
+            lr=rate,
+            momentum=settings.momentum,
+            nesterov=settings.nesterov,
+            fused=settings.fused,
         )
     if settings.name == "rmsprop":
         return torch.optim.RMSprop(groups, lr=rate, momentum=settings.momentum)
     if settings.name == "adam":
-        return torch.optim.Adam(groups, lr=rate)
-    return torch.optim.AdamW(groups, lr=rate)
+        return torch.optim.Adam(groups, lr=rate, fused=settings.fused)
+    return torch.optim.AdamW(groups, lr=rate, fused=settings.fused)

@@ -32,6 +32,7 @@ from arignote.recorder.phases import Recorder
 from arignote.rules.base import Bring
 from arignote.trainer.balance import Balance
 from arignote.trainer.batch_norm import synchronise_batch_norm
+from arignote.trainer.device_defaults import wants_channels_last, with_device_defaults
 from arignote.trainer.schedule import learning_rate_factor
 from arignote.trainer.seeds import seed_build, seed_worker
 from arignote.trainer.task import Task
@@ -52,7 +53,7 @@ class TorchTask(Task):
         self, model: Model, settings: Settings, world: World, route: Route, device: torch.device
     ) -> None:
         self.model = model
-        self.settings = settings
+        self.settings = settings = with_device_defaults(settings, device, world.size)
         self.world = world
         self.device = device
         self.n_epochs = settings.train.epochs
@@ -69,6 +70,7 @@ class TorchTask(Task):
         self._fp64 = settings.train.precision == "fp64"
         self._amp, scaler = self._precision()
         module = self._build()
+        self._channels_last = wants_channels_last(settings, module)
         optimizer = model.optimizer(p for p in module.parameters() if p.requires_grad)
         self.replica: TorchReplica = TorchReplica(
             module,
@@ -191,7 +193,7 @@ class TorchTask(Task):
             for tensor in batch
         )
         inputs = inputs.to(self.device, non_blocking=True)
-        if self.settings.train.channels_last and inputs.ndim == 4:
+        if self._channels_last and inputs.ndim == 4:
             inputs = inputs.contiguous(memory_format=torch.channels_last)
         return Batch(inputs, targets.to(self.device, non_blocking=True))
 
