@@ -1,0 +1,81 @@
+"""What must be known of a data set to use a model when the data is gone."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, NoReturn
+
+import numpy as np
+import torch
+
+from arignote.config.spec import Spec
+from arignote.data.base import Batch, Dataset
+from arignote.data.sharding import Indices
+
+
+@dataclass(frozen=True)
+class DataCard:
+    """Every checkpoint of a PyTorch model holds one."""
+
+    classes: tuple[str, ...]
+    sample_shape: tuple[int, ...]
+    """Of one sample without the batch axis: (C, H, W), or (T,) tokens."""
+    dtype: str
+    """Of the inputs, as torch names it: `float32`."""
+    vocabulary: tuple[str, ...]
+    """What the tokens stand for; empty where inputs are numbers."""
+    mean: tuple[float, ...]
+    """Of each channel, in pixel values 0..255; empty: the data set does not say."""
+    deviation: tuple[float, ...]
+
+    @classmethod
+    def of(cls, dataset: Dataset) -> DataCard:
+        """What there is to know of `dataset`; looks at one of its samples."""
+        sample = dataset.train_batch(np.zeros(1, np.int64), seed=0, epoch=0).inputs
+        return cls(
+            classes=tuple(dataset.classes),
+            sample_shape=tuple(dataset.sample_shape),
+            dtype=str(sample.dtype).removeprefix("torch."),
+            vocabulary=tuple(dataset.vocabulary),
+            mean=tuple(dataset.mean),
+            deviation=tuple(dataset.deviation),
+        )
+
+    @classmethod
+    def load(cls, saved: dict[str, Any]) -> DataCard:
+        """The inverse of `as_dict`."""
+        return cls(**{key: v if key == "dtype" else tuple(v) for key, v in saved.items()})
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, as a checkpoint takes them."""
+        return asdict(self)
+
+    @property
+    def torch_dtype(self) -> torch.dtype:
+        """The dtype of the inputs."""
+        dtype: torch.dtype = getattr(torch, self.dtype)
+        return dtype
+
+
+class AbsentData(Dataset):
+    """Stands for the data set of a card where a model is built: its words, and no samples."""
+
+    train_size = validation_size = 0
+
+    def __init__(self, card: DataCard) -> None:
+        self.classes, self.sample_shape = card.classes, card.sample_shape
+        self.vocabulary = card.vocabulary
+        self.mean, self.deviation = card.mean, card.deviation
+
+    @classmethod
+    def open(cls, spec: Spec, *, augment: str) -> NoReturn:
+        """There is nothing to open."""
+        raise NotImplementedError("the data is absent")
+
+    def train_batch(self, indices: Indices, *, seed: int, epoch: int) -> Batch:
+        """There is none."""
+        raise NotImplementedError("the data is absent")
+
+    def validation_batch(self, indices: Indices) -> Batch:
+        """There is none."""
+        raise NotImplementedError("the data is absent")
