@@ -79,7 +79,8 @@ def decode_any(path: str, sample_shape: tuple[int, int, int]) -> Images:
     try:
         with Image.open(io.BytesIO(content), formats=formats) as image:
             fitted = _fit(image, (width, height))
-            array = np.asarray(fitted if channels == 3 else fitted.convert("L"))
+            # A copy: Pillow's own memory is read-only.
+            array = np.array(fitted if channels == 3 else fitted.convert("L"))
     except UnidentifiedImageError:
         raise BadImageError(f"{path} is no picture that Pillow can read") from None
     except _DAMAGED as error:

@@ -79,7 +79,7 @@ def _example(trained: Trained) -> torch.Tensor:
 def _write_safetensors(trained: Trained, path: Path) -> None:
     # Copies: tied weights share their memory, which safetensors refuses.
     tensors = {k: v.clone().contiguous() for k, v in trained.module.state_dict().items()}
-    safetensors.torch.save_file(tensors, path, metadata=metadata(trained))
+    path.write_bytes(safetensors.torch.save(tensors, metadata=metadata(trained)))
 
 
 def _write_pt2(trained: Trained, path: Path) -> None:
