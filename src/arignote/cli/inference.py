@@ -71,8 +71,8 @@ def infer(
     from arignote.errors import UserError
 
     if bool(images) == (prompt is not None):
-        got = "both" if images else "neither"
-        raise UserError(f"got {got} images and --prompt: give image files, or --prompt TEXT")
+        got = "both images and" if images else "neither images nor"
+        raise UserError(f"got {got} --prompt: give image files, or --prompt TEXT")
     _check_run(run)
     for image in images:
         if not Path(image).is_file():
@@ -133,7 +133,8 @@ def _check_target(target: Path, *, force: bool) -> None:
 
     if target.suffix not in EXPORT_FORMATS:
         raise UserError(
-            f"{target} ends in {target.suffix or 'nothing'!r}, expected {', '.join(EXPORT_FORMATS)}"
+            f"{target} ends in {repr(target.suffix) if target.suffix else 'nothing'}, expected "
+            + ", ".join(EXPORT_FORMATS)
         )
     if target.is_dir():
         raise UserError(f"{target} is a folder: name a file")

@@ -72,8 +72,10 @@ def metadata(trained: Trained) -> dict[str, str]:
     }
 
 
-def _example(trained: Trained) -> torch.Tensor:
-    return torch.zeros(_EXAMPLES, *trained.card.sample_shape, dtype=trained.input_dtype)
+def _signature(trained: Trained) -> tuple[tuple[torch.Tensor], Any]:
+    """(arguments, which of their axes are free) of the module's forward."""
+    example = torch.zeros(_EXAMPLES, *trained.card.sample_shape, dtype=trained.input_dtype)
+    return (example,), ({0: torch.export.Dim("batch")},)
 
 
 def _write_safetensors(trained: Trained, path: Path) -> None:
@@ -83,12 +85,16 @@ def _write_safetensors(trained: Trained, path: Path) -> None:
 
 
 def _write_pt2(trained: Trained, path: Path) -> None:
-    program = _traced(trained, lambda: torch.export.export(trained.module, *_signature(trained)))
+    arguments, shapes = _signature(trained)
+    program = _traced(
+        trained,
+        lambda: torch.export.export(trained.module, arguments, dynamic_shapes=shapes),
+    )
     torch.export.save(program, path, extra_files={METADATA_FILE: json.dumps(metadata(trained))})
 
 
 def _write_onnx(trained: Trained, path: Path) -> None:
-    arguments, _, shapes = _signature(trained)
+    arguments, shapes = _signature(trained)
     program = _traced(
         trained,
         lambda: torch.onnx.export(
@@ -103,11 +109,6 @@ def _write_onnx(trained: Trained, path: Path) -> None:
     )
     program.model.metadata_props.update(metadata(trained))
     program.save(path, external_data=False)
-
-
-def _signature(trained: Trained) -> tuple[tuple[torch.Tensor], None, Any]:
-    """(arguments, keyword arguments, which axes are free) of the module's forward."""
-    return (_example(trained),), None, ({0: torch.export.Dim("batch")},)
 
 
 def _traced(trained: Trained, trace: Callable[[], Any]) -> Any:
