@@ -49,9 +49,9 @@ def evaluate(run: str, data: str | None, checkpoint: str, as_json: bool) -> None
 @click.option("--length", type=click.IntRange(1, 10**6), default=200, help="Tokens to generate.")
 @click.option(
     "--temperature",
-    type=click.FloatRange(1e-3, 1e3),
+    type=click.FloatRange(0, 1e3),
     default=0.8,
-    help="Below 1: likelier tokens; above: rarer ones.",
+    help="Below 1: likelier tokens; above: rarer ones; 0: always the likeliest.",
 )
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, help="Of the tokens drawn.")
 @_checkpoint

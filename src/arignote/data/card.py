@@ -44,7 +44,8 @@ class DataCard:
     @classmethod
     def load(cls, saved: dict[str, Any]) -> DataCard:
         """The inverse of `as_dict`."""
-        return cls(**{key: v if key == "dtype" else tuple(v) for key, v in saved.items()})
+        lists: dict[str, Any] = {k: tuple(v) for k, v in saved.items() if k != "dtype"}
+        return cls(dtype=saved["dtype"], **lists)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, as a checkpoint takes them."""
