@@ -197,6 +197,6 @@ def test_weights_from_elsewhere(log, display, capsys):
         "weights resnet.pth: 2 of 3 tensors loaded; 1 of another shape, 0 missing in the file, "
         "25 unknown to the model",
         "  of another shape: fc.bias (1000,) in the file, (10,) here",
-        f"  unknown to the model: {'; '.join(f'u{n}' for n in range(20))}; 5 more (events.jsonl has "
-        "all)",
+        f"  unknown to the model: {'; '.join(f'u{number}' for number in range(20))}; "
+        "5 more (events.jsonl has all)",
     ]
