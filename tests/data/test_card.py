@@ -47,6 +47,23 @@ def test_of_tokens():
     assert card == DataCard(("a", "b"), (2,), "int64", ("a", "b"), (), ())
 
 
+def test_what_a_users_own_data_leaves_out_is_empty():
+    class Points:
+        """Not even a `Dataset`."""
+
+        def train_batch(self, indices, *, seed, epoch):
+            return Batch(torch.zeros(len(indices), 3, dtype=torch.float64), torch.zeros(1))
+
+    card = DataCard.of(Points())
+    assert card == DataCard((), (3,), "float64", (), (), ())
+    assert not card.is_language
+
+
+def test_whether_targets_are_tokens():
+    assert DataCard.of(Tokens()).is_language
+    assert not DataCard(("good", "bad"), (9,), "int64", ("a", "b"), (), ()).is_language
+
+
 def test_it_survives_a_file():
     card = DataCard.of(open_data("synthetic:3x4x5,7,train=20,validation=5", "none"))
     assert DataCard.load(json.loads(json.dumps(card.as_dict()))) == card

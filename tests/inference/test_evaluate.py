@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -65,6 +66,14 @@ def test_other_data_must_mean_the_same(trained: Any) -> None:
         ask(trained, data="synthetic:1x9x9,10,train=20,validation=5")
     with pytest.raises(UserError, match=r"has 9 classes \(0, 1, 2, \.\.\.\), .* on 10 classes"):
         ask(trained, data="synthetic:1x8x8,9,train=20,validation=5")
+
+
+def test_other_words(trained: Any, make_run: Any) -> None:
+    model = load_trained(trained.folder, "last")
+    card = replace(model.card, vocabulary=("a", "b"))
+    run = make_run("digits-cnn", model.saved.weights, card)
+    with pytest.raises(UserError, match=r"digits has a vocabulary of 0 words, .* another of 2"):
+        evaluate(Request("evaluate", str(run)))
 
 
 def test_a_run_of_an_older_arignote(make_run: Any, trained: Any) -> None:

@@ -55,17 +55,19 @@ def test_what_only_a_resume_needs_may_be_gone(trained: Any, tmp_path: Path) -> N
     assert read_checkpoint(run, "last").remarks == []
 
 
+@pytest.mark.parametrize("moment", ["before the look", "after the look"])
 def test_pruned_while_it_is_read(
-    trained: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    trained: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
     run = tmp_path / "run"
     shutil.copytree(trained.folder, run)
     names = sorted(path.name for path in (run / "checkpoints").glob("step-*"))
 
     def pruned(checkpoint: Path, needed: Any) -> str | None:
+        found = store.damage(checkpoint, needed)
         if checkpoint.name == names[-1]:
             shutil.rmtree(checkpoint, ignore_errors=True)
-        return store.damage(checkpoint, needed)
+        return found if moment == "after the look" else store.damage(checkpoint, needed)
 
     monkeypatch.setattr(load, "damage", pruned)
     saved = read_checkpoint(run, "last")

@@ -30,15 +30,18 @@ class DataCard:
 
     @classmethod
     def of(cls, dataset: Dataset) -> DataCard:
-        """What there is to know of `dataset`; looks at one of its samples."""
+        """What there is to know of `dataset`; looks at one of its samples.
+
+        What a user's own data set leaves out (classes of a regression, say) is empty.
+        """
         sample = dataset.train_batch(np.zeros(1, np.int64), seed=0, epoch=0).inputs
         return cls(
-            classes=tuple(dataset.classes),
-            sample_shape=tuple(dataset.sample_shape),
+            classes=tuple(map(str, getattr(dataset, "classes", ()))),
+            sample_shape=tuple(sample.shape[1:]),
             dtype=str(sample.dtype).removeprefix("torch."),
-            vocabulary=tuple(dataset.vocabulary),
-            mean=tuple(dataset.mean),
-            deviation=tuple(dataset.deviation),
+            vocabulary=tuple(map(str, getattr(dataset, "vocabulary", ()))),
+            mean=tuple(map(float, getattr(dataset, "mean", ()))),
+            deviation=tuple(map(float, getattr(dataset, "deviation", ()))),
         )
 
     @classmethod
@@ -50,6 +53,11 @@ class DataCard:
     def as_dict(self) -> dict[str, Any]:
         """Plain values, as a checkpoint takes them."""
         return asdict(self)
+
+    @property
+    def is_language(self) -> bool:
+        """Whether targets are tokens too."""
+        return bool(self.vocabulary) and self.vocabulary == self.classes
 
     @property
     def torch_dtype(self) -> torch.dtype:

@@ -30,5 +30,9 @@ def answer(request: Request) -> dict[str, Any]:
 
 if __name__ == "__main__":
     die_with_parent()
-    result = answer(Request.parse(sys.stdin.read()))
+    try:
+        result = answer(Request.parse(sys.stdin.read()))
+    except KeyboardInterrupt:
+        # The command line says it all.
+        sys.exit(130)
     sys.stdout.write(RESULT_PREFIX + json.dumps(result) + "\n")

@@ -9,10 +9,10 @@ from typing import Any
 from arignote.checkpoint.store import refuse_other_tensors
 from arignote.comm.serial import SerialWorld
 from arignote.config.settings import Settings
-from arignote.data.base import Dataset
+from arignote.data.card import DataCard
 from arignote.errors import UserError
 from arignote.exchange.open import open_exchange
-from arignote.inference.load import Saved, device_here, model_class, read_checkpoint
+from arignote.inference.load import device_here, model_class, read_checkpoint
 from arignote.inference.request import Request
 from arignote.recorder.phases import Recorder
 from arignote.trainer.journal import validation_means
@@ -36,7 +36,12 @@ def evaluate(request: Request) -> dict[str, Any]:
     route = open_exchange("allreduce:fp32", world).route
     model = model_class(settings)()
     task = TorchTask(model, settings, world, route, device_here(settings))
-    _adopt_card(task.dataset, saved, settings)
+    card = DataCard.of(task.dataset)
+    if saved.card is not None:
+        _refuse_other_data(settings.run.data or "the model's own data", card, saved.card)
+        if card.mean != saved.card.mean or card.deviation != saved.card.deviation:
+            # Other data is normalised as the run's was.
+            task.dataset.mean, task.dataset.deviation = saved.card.mean, saved.card.deviation
     ours = task.replica.named_tensors()
     refuse_other_tensors(saved.name, settings.run.model, saved.weights, ours)
     task.replica.load_named_tensors(saved.weights)
@@ -50,7 +55,7 @@ def evaluate(request: Request) -> dict[str, Any]:
         "samples": round(sums["samples"]),
         "metrics": {name: value for name, value in metrics.items() if math.isfinite(value)},
         # Of a language model the loss is a mean over tokens.
-        "loss_per_token": task.dataset.vocabulary == task.dataset.classes,
+        "loss_per_token": card.is_language,
     }
 
 
@@ -61,23 +66,23 @@ def _alone(settings: Settings, data: str | None) -> Settings:
     return settings.model_copy(update={"run": run, "train": train})
 
 
-def _adopt_card(dataset: Dataset, saved: Saved, settings: Settings) -> None:
-    """Check that the data means what the model has learned; normalise as in training."""
-    card = saved.card
-    if card is None:
-        return
-    name = settings.run.data or "the model's own data"
-    if tuple(dataset.sample_shape) != card.sample_shape:
+def _refuse_other_data(name: str, ours: DataCard, trained: DataCard) -> None:
+    """Raise a UserError where data does not mean what the model has learned."""
+    if ours.sample_shape != trained.sample_shape:
         raise UserError(
-            f"{name} has samples of shape {tuple(dataset.sample_shape)}, the run was trained on "
-            f"{card.sample_shape}: give data of that shape"
+            f"{name} has samples of shape {ours.sample_shape}, the run was trained on "
+            f"{trained.sample_shape}: give data of that shape"
         )
-    if tuple(dataset.classes) != card.classes:
+    if ours.classes != trained.classes:
         raise UserError(
-            f"{name} has {_some(dataset.classes)}, the run was trained on {_some(card.classes)}: "
+            f"{name} has {_some(ours.classes)}, the run was trained on {_some(trained.classes)}: "
             "give data of the same classes in the same order"
         )
-    dataset.mean, dataset.deviation = card.mean, card.deviation
+    if ours.vocabulary != trained.vocabulary:
+        raise UserError(
+            f"{name} has a vocabulary of {len(ours.vocabulary)} words, the run was trained on "
+            f"another of {len(trained.vocabulary)}: give the run's own data"
+        )
 
 
 def _some(classes: tuple[str, ...]) -> str:
