@@ -7,6 +7,7 @@ any number of samples at once. All of them say what the model was trained on.
 from __future__ import annotations
 
 import json
+import logging
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -112,9 +113,11 @@ def _write_onnx(trained: Trained, path: Path) -> None:
 
 
 def _traced(trained: Trained, trace: Callable[[], Any]) -> Any:
+    # torch warns of its own future, and of torchvision that it misses: nothing for users to change.
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
     try:
         with warnings.catch_warnings(), torch.no_grad():
-            # torch warns of its own future, which is nothing the user can change.
             warnings.simplefilter("ignore")
             return trace()
     except Exception as error:
@@ -124,6 +127,8 @@ def _traced(trained: Trained, trace: Callable[[], Any]) -> Any:
             f"{trained.saved.settings.run.model} cannot be traced by torch "
             f"({type(error).__name__}: {reason}): export to .safetensors, the weights alone"
         ) from error
+    finally:
+        logging.disable(before)
 
 
 _WRITERS: dict[str, Callable[[Trained, Path], None]] = dict(
