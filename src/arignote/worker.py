@@ -36,6 +36,7 @@ from arignote.rules.visitor import serve
 from arignote.trainer.contract_task import ContractTask, check_contract, model_config
 from arignote.trainer.journal import Journal
 from arignote.trainer.loop import Trainer
+from arignote.trainer.pretrained import load_pretrained
 from arignote.trainer.saving import Saver
 from arignote.trainer.seeds import seed_build
 from arignote.trainer.stopping import StopFlag
@@ -93,6 +94,7 @@ def build_trainer(
     model_class = find_model(settings.run.model).load()
     exchange = _open_exchange(settings, world, run_folder, resume=resume)
     task = build_task(model_class, settings, world, exchange)
+    begun_from = {} if resume else _begin_from(settings, task, world)
     name, options = parse_rule(settings.run.rule)
     rule: Rule = RULES.load(name)(
         options,
@@ -112,6 +114,8 @@ def build_trainer(
         facts=lambda: _facts(settings, world, rule, task),
     )
     journal.event("start", peers=[asdict(peer) for peer in crew.whole.peers])
+    if begun_from:
+        journal.event("weights", **begun_from)
     skipped = getattr(getattr(task, "dataset", None), "skipped", ())
     if skipped:
         count = "1 bad file was" if len(skipped) == 1 else f"{len(skipped)} bad files were"
@@ -144,6 +148,20 @@ def build_task(model_class: Any, settings: Settings, world: World, exchange: Exc
     model = model_class(model_config(settings, world))
     check_contract(model, settings.run.model)
     return ContractTask(model, settings, world, exchange.route)
+
+
+def _begin_from(settings: Settings, task: Task, world: World) -> dict[str, Any]:
+    """On worker 0, whose weights the rule gives to all: load `train.weights`; what was loaded."""
+    if not settings.train.weights:
+        return {}
+    if not isinstance(task, TorchTask):
+        raise UserError(
+            f"train.weights is for PyTorch models: {settings.run.model} loads its own weights"
+        )
+    if world.rank:
+        return {}
+    match = load_pretrained(Path(settings.train.weights), task.replica)
+    return {"file": settings.train.weights, **asdict(match)}
 
 
 def pick_device(devices: list[str], rank: int) -> torch.device:

@@ -37,6 +37,8 @@ FILES = {
     "changed/config.toml": "[run]\nmodel = 'digits-mlp'\n[train]\nepocs = 1\n",
     "empty/notes.txt": "",
     "file": "",
+    "folder.pt2/notes.txt": "",
+    "there.onnx": "",
 }
 
 TRAIN = "train digits-mlp"
@@ -162,6 +164,28 @@ MISTAKES = [
     ("run --hosts a:x script.py", r"got host 'a:x'"),
     ("run -c none.toml script.py", r"no config file 'none\.toml'"),
     ("run --set launch.worker=2 script.py", r"unknown key in \[launch\] 'worker': .*'workers'"),
+    # weights to begin from
+    (f"{TRAIN} --set train.weights=gone.pth", r"train\.weights: no file 'gone\.pth': check the"),
+    (f"{TRAIN} --set train.weights=file", r"train\.weights: got 'file', expected a file that ends"),
+    # use of a run
+    ("evaluate", r"Missing argument 'RUN'"),
+    ("evaluate empty", r"empty is no run: it has no config\.toml; give the folder of a run"),
+    ("evaluate nameless", r"no model given"),
+    ("evaluate old --data digit", r"unknown data set 'digit': did you mean 'digits'\?"),
+    ("infer none file", r"none is no run: it has no config\.toml"),
+    ("infer old", r"got neither images nor --prompt: give image files, or --prompt TEXT"),
+    ("infer old file --prompt x", r"got both images and --prompt: give image files, or --prompt"),
+    ("infer old file gone.png", r"no file 'gone\.png': check the path"),
+    ("infer old --prompt x --length 0", r"'--length': 0 is not in the range 1<=x<="),
+    ("infer old --prompt x --temperature -1", r"'--temperature': -1.0 is not in the range"),
+    ("infer old file --top 0", r"'--top': 0 is not in the range x>=1"),
+    ("export old", r"Missing argument 'OUT'"),
+    ("export empty x.pt2", r"empty is no run: it has no config\.toml"),
+    ("export old x.pth", r"x\.pth ends in '\.pth', expected \.safetensors, \.pt2, \.onnx"),
+    ("export old x", r"x ends in nothing, expected \.safetensors, \.pt2, \.onnx"),
+    ("export old folder.pt2", r"folder\.pt2 is a folder: name a file"),
+    ("export old there.onnx", r"there\.onnx exists: choose another name, or add --force"),
+    ("export old none/x.pt2", r"no folder 'none' to write x\.pt2 to: make it"),
     # pictures
     ("plot", r"no run in runs/: name the folder of one"),
     ("plot none", r"none has nothing to plot yet"),

@@ -16,7 +16,10 @@ from arignote.launch import doctor
 from arignote.recorder.events import EventLog
 from arignote.registry import CODECS, DATA, MODELS, ROUTES, RULES
 
-VERBS = ("train", "run", "resize", "list", "doctor", "plot", "bench", "completion")
+VERBS = (
+    *("train", "run", "resize", "evaluate", "infer", "export"),
+    *("list", "doctor", "plot", "bench", "completion"),
+)
 
 
 @pytest.fixture

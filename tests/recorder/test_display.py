@@ -200,3 +200,22 @@ def test_in_a_terminal(log, tmp_path, capsys, monkeypatch):
     # Above the live line, not through it.
     assert "bad news" in out
     assert err == ""
+
+
+def test_weights_from_elsewhere(log, display, capsys):
+    log.write(
+        "weights",
+        file="resnet.pth",
+        loaded=["a", "b"],
+        other_shape=["fc.bias (1000,) in the file, (10,) here"],
+        missing=[],
+        unknown=[f"u{number}" for number in range(25)],
+    )
+    display.refresh()
+    assert capsys.readouterr().out.splitlines() == [
+        "weights resnet.pth: 2 of 3 tensors loaded; 1 of another shape, 0 missing in the file, "
+        "25 unknown to the model",
+        "  of another shape: fc.bias (1000,) in the file, (10,) here",
+        f"  unknown to the model: {'; '.join(f'u{number}' for number in range(20))}; "
+        "5 more (events.jsonl has all)",
+    ]

@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 EXAMPLE = "examples/plain_loop.py"
@@ -23,17 +25,19 @@ def blocks(mark: str) -> list[tuple[str, str]]:
 def test_files_and_commands(cli: Any) -> None:
     files, runs = blocks("file"), blocks("run")
     assert len(files) == 2
-    assert len(runs) == 3
+    assert len(runs) == 4
+    Image.new("L", (8, 8)).save(cli.folder / "digit.png")
     for name, code in files:
         (cli.folder / name).write_text(code)
     (cli.folder / "examples").symlink_to(ROOT / "examples")
     printed = {}
     for _, commands in runs:
         for command in commands.strip().splitlines():
-            dollar, arignote, *arguments = shlex.split(command)
+            dollar, arignote, *arguments = shlex.split(command, comments=True)
             assert (dollar, arignote) == ("$", "arignote")
             printed[command] = cli(*arguments).out
     assert (cli.folder / "runs/mine/plot.png").exists()
+    assert (cli.folder / "mine.safetensors").exists()
     check_example(cli, printed[f"$ arignote run -n 2 {EXAMPLE}"])
 
 
@@ -58,6 +62,7 @@ def test_own_model_is_short() -> None:
 def test_every_option_that_the_readme_names_exists(cli: Any) -> None:
     help_text = cli("train", "--help").out + cli("run", "--help").out
     help_text += cli("bench", "exchange", "--help").out
+    help_text += "".join(cli(verb, "--help").out for verb in ("evaluate", "infer", "export"))
     for option in set(re.findall(r"(?<![\w-])--[a-z]+[a-z-]*", README)):
         assert option in help_text, option
 

@@ -7,6 +7,7 @@ with each tensor replaced by its key. Nothing is ever unpickled.
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -78,3 +79,15 @@ def load_state(path: Path) -> Any:
         # Copies: the file's own pages would vanish under us with the file.
         tensors = {key: file.get_tensor(key).clone() for key in file.keys()}  # noqa: SIM118
     return unpack(tensors, structure)
+
+
+def load_plain_items(path: Path, names: Collection[str]) -> dict[str, Any]:
+    """Those items of a saved dict that are called `names` and hold no tensors.
+
+    The tensors of the others, an optimizer's say, are not read.
+    """
+    with safetensors.safe_open(path, framework="pt") as file:
+        (content,) = json.loads(file.metadata()[_STRUCTURE]).values()
+    chosen = {"dict": [[key, item] for key, item in content if key in names]}
+    items: dict[str, Any] = unpack({}, json.dumps(chosen))
+    return items

@@ -19,6 +19,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -175,8 +176,8 @@ class CheckpointStore:
         return load_state(path)
 
 
-def damage(checkpoint: Path) -> str | None:
-    """What is wrong with a checkpoint, or None."""
+def damage(checkpoint: Path, needed: Collection[str] | None = None) -> str | None:
+    """What is wrong with a checkpoint (with the files `needed` of it), or None."""
     try:
         manifest = json.loads((checkpoint / MANIFEST).read_text())
         files = dict(manifest["files"])
@@ -186,12 +187,32 @@ def damage(checkpoint: Path) -> str | None:
     if set(files) != expected:
         return f"checkpoint {checkpoint.name} is damaged: its {MANIFEST} does not name its files"
     for name, digest in files.items():
+        if needed is not None and name not in needed:
+            continue
         path = checkpoint / name
         if not path.is_file():
             return f"checkpoint {checkpoint.name} is damaged: {name} is missing"
         if file_sha256(path) != digest:
             return f"checkpoint {checkpoint.name} is damaged: {name} has another SHA-256"
     return None
+
+
+def refuse_other_tensors(
+    name: str,
+    model: str,
+    theirs: Mapping[str, torch.Tensor],
+    ours: Mapping[str, torch.Tensor],
+) -> None:
+    """Raise a CheckpointError where the weights of checkpoint `name`, saved of `model`, are not
+    `ours` by name and shape."""
+    there = {key: tuple(tensor.shape) for key, tensor in theirs.items()}
+    here = {key: tuple(tensor.shape) for key, tensor in ours.items()}
+    for key in sorted(here.keys() | there.keys()):
+        if here.get(key) != there.get(key):
+            raise CheckpointError(
+                f"checkpoint {name} is of another model ({model}): {key} is "
+                f"{there.get(key, 'missing')} there and {here.get(key, 'missing')} here"
+            )
 
 
 def _write(folder: Path, states: dict[str, Any]) -> dict[str, str]:

@@ -13,6 +13,7 @@ from arignote import __version__
 from arignote.cli.bench import bench
 from arignote.cli.completion import completion
 from arignote.cli.doctor import doctor
+from arignote.cli.inference import evaluate, export, infer
 from arignote.cli.listing import list_families
 from arignote.cli.plot import plot
 from arignote.cli.resize import resize
@@ -27,7 +28,10 @@ def arignote() -> None:
     """Data-parallel deep-learning training over MPI, synchronous or not."""
 
 
-for command in (train, run, resize, list_families, doctor, plot, bench, completion):
+for command in (
+    *(train, run, resize, evaluate, infer, export),
+    *(list_families, doctor, plot, bench, completion),
+):
     arignote.add_command(command)
 
 

@@ -53,7 +53,7 @@ def train(**given: Any) -> int:
 
     folder, resume = _run_folder(given)
     settings = _settings(given, folder if resume else None)
-    check(settings)
+    check(settings, resume=resume)
     if folder is None:
         name = settings.run.model.rpartition(":")[2] or settings.run.model
         folder = Path(RUNS_FOLDER, f"{name}-{time.strftime('%Y%m%d-%H%M%S')}")

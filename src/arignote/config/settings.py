@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -98,6 +98,9 @@ class Train(Section):
     """Run the model through torch.compile."""
     batch_norm: Literal["local", "synchronised"] = "local"
     """Statistics of each worker's own batch, or of all workers' batches together."""
+    weights: str = ""
+    """Begin from a .safetensors, .pth or .pt file: what fits the model by name and shape (not on
+    resume)."""
     clip_norm: NonNegative = 0.0
     """Clip the averaged gradient to this 2-norm; 0: off."""
     validate_every_epochs: Count = 1
@@ -106,6 +109,13 @@ class Train(Section):
     """How long a worker waits for the others before it names who did not come."""
     on_nan: Literal["stop", "continue"] = "stop"
     """What to do when a loss is NaN or infinite."""
+
+    @field_validator("weights")
+    @classmethod
+    def _ends(cls, path: str) -> str:
+        if path and not path.endswith((".safetensors", ".pth", ".pt")):
+            raise ValueError("expected a file that ends in .safetensors, .pth or .pt")
+        return path
 
 
 class Optimizer(Section):

@@ -29,11 +29,18 @@ class Dataset(ABC):
     classes: tuple[str, ...]
     """Class names; a target is an index into them."""
     sample_shape: tuple[int, ...]
-    """Shape of one sample without the batch axis, channels first: (C, H, W)."""
+    """Shape of one sample without the batch axis: (C, H, W), channels first, or (T,) tokens."""
+    vocabulary: tuple[str, ...] = ()
+    """What the tokens stand for, by number; empty where inputs are numbers. A language model's
+    targets are tokens too, so there `classes` is the same tuple."""
     train_size: int
     """Samples in the training set."""
     validation_size: int
     """Samples in the validation set."""
+    mean: tuple[float, ...] = ()
+    """Of images: what was subtracted from each channel's pixels (0..255); empty: not known."""
+    deviation: tuple[float, ...] = ()
+    """Of images: by what the result was divided."""
     skipped: tuple[str, ...] = ()
     """Files that were left out because the user allowed it."""
 

@@ -18,6 +18,7 @@ from arignote.data.sharding import Indices
 from arignote.errors import DataError
 
 _FORMATS = ("JPEG", "PNG")
+_START_PROGRAMS = ("EPS",)
 _16_BITS = ("I", "I;16")
 _THREADS = 4
 _KEPT_BYTES = 2**31
@@ -50,23 +51,54 @@ def decode(path: str, size: int) -> Images:
         BadImageError: the file is truncated, or no JPEG or PNG.
         DataError: the file cannot be read, which says nothing about the image in it.
     """
-    # Read first, so that a failing disk is never taken for a bad image: workers that differ
-    # in that would leave out different files.
-    try:
-        content = Path(path).read_bytes()
-    except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror}): make it readable") from None
+    content = _read(path)
     try:
         # No other formats: some of Pillow's readers start programs.
         with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
-            return np.asarray(_fit(image, size))
+            return np.asarray(_fit(image, (size, size)))
     except UnidentifiedImageError:
         raise BadImageError(f"{path} is no JPEG or PNG image") from None
     except _DAMAGED as error:
         raise BadImageError(f"{path} is damaged ({error})") from None
 
 
-def _fit(image: Image.Image, size: int) -> Image.Image:
+def decode_any(path: str, sample_shape: tuple[int, int, int]) -> Images:
+    """The picture in `path`, of any format, as one sample of `sample_shape` (C, H, W), C 1 or 3.
+
+    As validation images are made: it is resized to cover H x W, the middle is kept. Where the
+    sample has one channel, a picture in colours becomes grey. Returns (1, H, W, C).
+
+    Raises:
+        BadImageError: the file is truncated, or no picture.
+        DataError: the file cannot be read.
+    """
+    channels, height, width = sample_shape
+    content = _read(path)
+    Image.init()
+    formats = [name for name in Image.ID if name not in _START_PROGRAMS]
+    try:
+        with Image.open(io.BytesIO(content), formats=formats) as image:
+            fitted = _fit(image, (width, height))
+            # A copy: Pillow's own memory is read-only.
+            array = np.array(fitted if channels == 3 else fitted.convert("L"))
+    except UnidentifiedImageError:
+        raise BadImageError(f"{path} is no picture that Pillow can read") from None
+    except _DAMAGED as error:
+        raise BadImageError(f"{path} is damaged ({error})") from None
+    return array.reshape(1, height, width, channels)
+
+
+def _read(path: str) -> bytes:
+    # Read first, so that a failing disk is never taken for a bad image: workers that differ
+    # in that would leave out different files.
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror}): make it readable") from None
+
+
+def _fit(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """As RGB, and of `size` (W, H) unless that is 0."""
     if image.mode == "P" and "transparency" in image.info:
         # Pillow warns when it drops a palette's transparency in one step.
         image = image.convert("RGBA")
@@ -74,9 +106,9 @@ def _fit(image: Image.Image, size: int) -> Image.Image:
         # Pillow would cut such values off at 255: nearly all of the image would be white.
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     image = image.convert("RGB")
-    if not size:
+    if not all(size):
         return image
-    return ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR)
+    return ImageOps.fit(image, size, Image.Resampling.BILINEAR)
 
 
 def bad_images(paths: Iterable[str]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -51,7 +52,7 @@ class ImageDataset(Dataset):
         self._augment = check_mode(augment)
         self._train_labels = train_labels
         self._validation_labels = validation_labels
-        self._mean, self._deviation = self._statistics()
+        self.mean, self.deviation = self._statistics()
 
     @abstractmethod
     def _images(self, split: Split, indices: Indices) -> Images:
@@ -83,13 +84,11 @@ class ImageDataset(Dataset):
         return self._batch(images, self._validation_labels[indices])
 
     def _batch(self, images: Images, labels: npt.NDArray[np.integer]) -> Batch:
-        planes = np.ascontiguousarray(images.transpose(0, 3, 1, 2))
-        inputs = torch.from_numpy(planes).float()
-        inputs.sub_(self._mean).div_(self._deviation)
+        inputs = normalise(images, self.mean, self.deviation)
         return Batch(inputs, torch.from_numpy(labels.astype(np.int64)))
 
-    def _statistics(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Mean and standard deviation of the pixels of each channel, both (C, 1, 1) float32.
+    def _statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Mean and standard deviation of the pixels of each channel, both C numbers.
 
         From the counts of the 256 values, which are exact whatever the chunks are.
         """
@@ -107,7 +106,11 @@ class ImageDataset(Dataset):
         deviation = np.sqrt((counts * (values - mean[:, None]) ** 2).sum(axis=1) / pixels)
         # A channel of one colour stays 0 instead of becoming NaN.
         deviation[deviation == 0] = 1.0
-        return (
-            torch.tensor(mean, dtype=torch.float32).reshape(channels, 1, 1),
-            torch.tensor(deviation, dtype=torch.float32).reshape(channels, 1, 1),
-        )
+        return tuple(mean.tolist()), tuple(deviation.tolist())
+
+
+def normalise(images: Images, mean: Sequence[float], deviation: Sequence[float]) -> torch.Tensor:
+    """(x - mean) / deviation of each channel: (N, H, W, C) uint8 to (N, C, H, W) float32."""
+    planes = np.ascontiguousarray(images.transpose(0, 3, 1, 2))
+    shift, scale = (torch.tensor(n, dtype=torch.float32)[:, None, None] for n in (mean, deviation))
+    return torch.from_numpy(planes).float().sub_(shift).div_(scale)

@@ -81,8 +81,11 @@ def prepare(settings: Launch, command: list[str], *, centre: bool | None = None)
     return Launched(found.flavour.argv(job), environment, found.flavour)
 
 
-def check(settings: Settings) -> None:
+def check(settings: Settings, *, resume: bool = False) -> None:
     """Find every mistake in the settings that can be known without starting a process.
+
+    Args:
+        resume: of a run that goes on.
 
     Raises:
         UserError: the first one found.
@@ -104,6 +107,8 @@ def check(settings: Settings) -> None:
         )
     hosts = place(settings.launch, centre=options.has_centre).hosts
     check_placement(exchange, devices=settings.launch.devices, hosts=max(1, len(hosts)))
+    if settings.train.weights and not resume:
+        _check_weights(settings)
     if settings.run.data:
         _check_data(settings)
     elif settings.run.model in MODELS:
@@ -130,6 +135,12 @@ def _check_momentum(settings: Settings, options: RuleOptions) -> None:
 def rule_options(settings: Settings) -> RuleOptions:
     """The options of the run's rule."""
     return parse_rule(settings.run.rule)[1]
+
+
+def _check_weights(settings: Settings) -> None:
+    here = not (settings.launch.hosts or settings.launch.hostfile)
+    if here and not Path(settings.train.weights).is_file():
+        raise UserError(f"train.weights: no file {settings.train.weights!r}: check the path")
 
 
 def _check_data(settings: Settings) -> None:
@@ -182,7 +193,7 @@ def _prepare_run(settings: Settings, run_folder: Path, *, resume: bool) -> Launc
 
 def _check_start(run_folder: Path, settings: Settings) -> None:
     """Raise a UserError if a run cannot go on with these settings."""
-    check(settings)
+    check(settings, resume=True)
     _prepare_run(settings, run_folder, resume=True)
 
 

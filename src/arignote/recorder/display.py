@@ -18,6 +18,9 @@ from rich.table import Table
 from arignote.recorder.events import EventTail
 from arignote.recorder.summary import Summary, phase_rows, read_summary
 
+_NAMES_SHOWN = 20
+"""Of the tensors that were left out, for one reason each."""
+
 
 class Display:
     """Follows a run's events. A context manager: leaving it shows the summary.
@@ -120,6 +123,22 @@ class Display:
         self._progress.update(
             self._task, description="training", total=event["epochs"], completed=event["epoch"]
         )
+
+    def _on_weights(self, event: dict[str, Any]) -> None:
+        left_out = {
+            "of another shape": event["other_shape"],
+            "missing in the file": event["missing"],
+            "unknown to the model": event["unknown"],
+        }
+        loaded = len(event["loaded"])
+        of_model = loaded + len(event["other_shape"]) + len(event["missing"])
+        counts = ", ".join(f"{len(names)} {why}" for why, names in left_out.items())
+        self._say(f"weights {event['file']}: {loaded} of {of_model} tensors loaded; {counts}")
+        for why, names in left_out.items():
+            if names:
+                more = len(names) - _NAMES_SHOWN
+                rest = f"; {more} more (events.jsonl has all)" if more > 0 else ""
+                self._say(f"  {why}: {'; '.join(names[:_NAMES_SHOWN])}{rest}")
 
     def _on_resume(self, event: dict[str, Any]) -> None:
         changes = "; ".join(event["changes"]) or "nothing changes"

@@ -100,6 +100,10 @@ class ContractTask(Task):
             if stopping() or self.model.val_iter(count, recorder) == "stop":
                 return
 
+    def data_card(self) -> dict[str, Any]:
+        """The model keeps its data to itself."""
+        return {}
+
     def saved(self, checkpoint: Path) -> None:
         """Let the model save what it likes beside its params, where its contract has `save`."""
         if hasattr(self.model, "save"):

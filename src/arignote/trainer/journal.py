@@ -121,8 +121,7 @@ class Journal:
         """The means over the whole validation set; collective, or worker 0's `alone`."""
         own = self.recorder.take_validation_sums()
         sums = own if alone else self._over_workers(own)
-        means = {name: _mean(sums, name) for name in ("loss", "error", "error_top5")}
-        means["accuracy"] = 1 - means["error"]
+        means = validation_means(sums)
         self.event(
             "validation",
             step=step,
@@ -199,6 +198,12 @@ class Journal:
     def _over_workers(self, sums: dict[str, float]) -> dict[str, float]:
         total = self.world.meet(list(sums.values()), "the summing up of the records")
         return dict(zip(sums, total.tolist(), strict=True))
+
+
+def validation_means(sums: dict[str, float]) -> dict[str, float]:
+    """Loss, accuracy, error (top-1), error_top5 of the sums that a recorder gives."""
+    means = {name: _mean(sums, name) for name in ("loss", "error", "error_top5")}
+    return {**means, "accuracy": 1 - means["error"]}
 
 
 def _merged(everybodys: list[dict[str, dict[str, float]]]) -> dict[str, dict[str, float]]:

@@ -9,7 +9,13 @@ from typing import Any
 
 import torch
 
-from arignote.checkpoint.store import COMMON, WEIGHTS, CheckpointStore, worker_file
+from arignote.checkpoint.store import (
+    COMMON,
+    WEIGHTS,
+    CheckpointStore,
+    refuse_other_tensors,
+    worker_file,
+)
 from arignote.config.rule_options import parse_rule
 from arignote.config.settings import Settings
 from arignote.errors import CheckpointError
@@ -59,6 +65,8 @@ class Saver:
             "workers": self.store.world.size,
             "settings": self.settings.model_dump(),
         }
+        if self.store.world.rank == 0:
+            common["data"] = self.task.data_card()
         # First, because it may bring in what is on its way, which the recorder counts.
         kept = rule.state_dict()
         own: dict[str, Any] = {
@@ -125,14 +133,7 @@ class Saver:
 
     def _load_weights(self, weights: dict[str, torch.Tensor], common: Any, name: str) -> None:
         replica = self.task.replica
-        ours = {key: tuple(tensor.shape) for key, tensor in replica.named_tensors().items()}
-        theirs = {key: tuple(tensor.shape) for key, tensor in weights.items()}
-        for key in sorted(ours.keys() | theirs.keys()):
-            if ours.get(key) != theirs.get(key):
-                raise CheckpointError(
-                    f"checkpoint {name} is of another model ({common['model']}): {key} is "
-                    f"{theirs.get(key, 'missing')} there and {ours.get(key, 'missing')} here"
-                )
+        refuse_other_tensors(name, common["model"], weights, replica.named_tensors())
         replica.load_named_tensors(weights)
         replica.publish_parameters()
 

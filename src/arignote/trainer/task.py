@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from arignote.frameworks.base import Replica
 from arignote.recorder.phases import Recorder
@@ -52,6 +53,10 @@ class Task(ABC):
         Args:
             alone: the whole of it instead, because no other worker takes part.
         """
+
+    @abstractmethod
+    def data_card(self) -> dict[str, Any]:
+        """What a user of the weights must know of the data (`DataCard.as_dict`); may be empty."""
 
     @abstractmethod
     def saved(self, checkpoint: Path) -> None:

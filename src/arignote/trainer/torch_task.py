@@ -15,6 +15,7 @@ from torch import nn
 from arignote.comm.base import World
 from arignote.config.settings import Settings
 from arignote.data.base import Batch
+from arignote.data.card import DataCard
 from arignote.data.sharding import (
     Indices,
     epoch_order,
@@ -241,6 +242,10 @@ class TorchTask(Task):
                 loss = float(self.model.loss(batch))
             top1, top5 = self._error(batch.targets, 1), self._error(batch.targets, 5)
             recorder.val_error(start, loss, top1, top5, samples=len(indices))
+
+    def data_card(self) -> dict[str, Any]:
+        """Of the data set that is trained on."""
+        return DataCard.of(self.dataset).as_dict()
 
     def saved(self, checkpoint: Path) -> None:
         """All is in the checkpoint already."""
