@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from arignote.data.card import AbsentData, DataCard
 from arignote.errors import CheckpointError, UserError, unknown
 from arignote.inference.request import BEST, LAST
 from arignote.models.base import Model
+from arignote.trainer.device_defaults import with_device_defaults
 from arignote.trainer.seeds import seed_build
 
 _LOOKS = 3
@@ -173,7 +174,8 @@ def load_trained(run_folder: Path, which: str, device: torch.device | None = Non
         UserError: the model is none of PyTorch, or cannot be built without its data.
     """
     saved = read_checkpoint(run_folder, which)
-    settings, card = saved.settings, saved.card
+    device = device or device_here(saved.settings)
+    settings, card = with_device_defaults(saved.settings, device, 1), saved.card
     kind = model_class(settings)
     if card is None:
         raise CheckpointError(
@@ -188,9 +190,8 @@ def load_trained(run_folder: Path, which: str, device: torch.device | None = Non
     model.module = module.double() if settings.train.precision == "fp64" else module
     refuse_other_tensors(saved.name, settings.run.model, saved.weights, module.state_dict())
     module.load_state_dict(saved.weights)
-    device = device or device_here(settings)
     module.to(device).eval()
-    return Trained(saved, card, model, device)
+    return Trained(replace(saved, settings=settings), card, model, device)
 
 
 def _build(model: Model) -> nn.Module:
