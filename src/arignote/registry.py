@@ -23,6 +23,8 @@ class Entry:
     summary: str
     in_folder: bool = False
     """Of a data set: whether its spec names a folder."""
+    in_file: bool = False
+    """Of a data set: whether its spec names a file."""
 
 
 class Registry:
@@ -198,6 +200,18 @@ DATA = Registry(
         "idx",
         "arignote.data.idx:Idx",
         "idx:DIR: MNIST's files and all that follow its format",
+        in_folder=True,
+    ),
+    Entry(
+        "text",
+        "arignote.data.text:Text",
+        "text:FILE[,level=char|byte,length=64,validation=0.1]: any UTF-8 text, for language models",
+        in_file=True,
+    ),
+    Entry(
+        "textfolder",
+        "arignote.data.textfolder:TextFolder",
+        "textfolder:DIR[,vocabulary=10000,length=200]: DIR/train/CLASS/*.txt, DIR/test/CLASS/*.txt",
         in_folder=True,
     ),
     Entry(

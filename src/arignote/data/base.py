@@ -17,19 +17,26 @@ from arignote.data.sharding import Indices
 
 
 class Batch(NamedTuple):
-    """What a model's `loss` gets: inputs (N, *sample_shape) float32, targets (N,) int64."""
+    """What a model's `loss` gets: N samples, the first axis of both tensors."""
 
     inputs: torch.Tensor
+    """(N, *sample_shape): float32 numbers, or int64 tokens where there is a `vocabulary`."""
     targets: torch.Tensor
+    """int64 indices into `classes`: (N,), or (N, T) where each of T tokens has a target."""
 
 
 class Dataset(ABC):
     """A training set and a validation set of labelled samples."""
 
+    sample_name: str = "images"
+    """What its samples are called when their speed is shown."""
     classes: tuple[str, ...]
     """Class names; a target is an index into them."""
     sample_shape: tuple[int, ...]
-    """Shape of one sample without the batch axis, channels first: (C, H, W)."""
+    """Shape of one sample without the batch axis: (C, H, W), channels first, or (T,) tokens."""
+    vocabulary: tuple[str, ...] = ()
+    """What the tokens stand for, by number; empty where inputs are numbers. A language model's
+    targets are tokens too, so there `classes` is the same tuple."""
     train_size: int
     """Samples in the training set."""
     validation_size: int

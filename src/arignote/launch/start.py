@@ -134,17 +134,20 @@ def rule_options(settings: Settings) -> RuleOptions:
 
 def _check_data(settings: Settings) -> None:
     spec = parse_spec(settings.run.data)
-    if not DATA.entry(spec.name).in_folder:
+    entry = DATA.entry(spec.name)
+    if not (entry.in_folder or entry.in_file):
         return
+    what, form = ("folder", "DIR") if entry.in_folder else ("file", "FILE")
     if len(spec.arguments) != 1:
         raise UserError(
-            f"data {settings.run.data!r} names {len(spec.arguments)} folders, expected one: "
-            f"{spec.name}:DIR"
+            f"data {settings.run.data!r} names {len(spec.arguments)} {what}s, expected one: "
+            f"{spec.name}:{form}"
         )
     here = not (settings.launch.hosts or settings.launch.hostfile)
-    if here and not Path(spec.arguments[0]).is_dir():
+    path = Path(spec.arguments[0])
+    if here and not (path.is_dir() if entry.in_folder else path.is_file()):
         raise UserError(
-            f"data {settings.run.data!r}: no folder {spec.arguments[0]!r}: check the path"
+            f"data {settings.run.data!r}: no {what} {spec.arguments[0]!r}: check the path"
         )
 
 
