@@ -174,11 +174,17 @@ MODELS = Registry(
     Entry(
         "mlp-56m", "arignote.models.mlp:MLP56M", "56.6 M parameters in dense layers, for benches"
     ),
+    Entry("gpt-nano", "arignote.models.gpt:GPTNano", "small transformer, predicts characters"),
+    Entry("gpt-small", "arignote.models.gpt:GPTSmall", "GPT-2's smallest transformer"),
+    Entry("char-lstm", "arignote.models.lstm:CharLSTM", "two LSTM layers that predict characters"),
+    Entry("lstm", "arignote.models.lstm:LSTM", "LSTM that classifies texts (textfolder:DIR)"),
     Entry(
         "lsgan-digits",
         "arignote.models.lsgan:LSGANDigits",
         "least-squares GAN that draws 8x8 digits; critics travel (--rule swap)",
     ),
+    Entry("lsgan", "arignote.models.lsgan:LSGAN", "least-squares GAN of images of any size"),
+    Entry("wgan", "arignote.models.wgan:WGAN", "Wasserstein GAN of images of any size"),
 )
 
 DATA = Registry(

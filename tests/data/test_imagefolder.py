@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from arignote.data import decode as decoding
 from arignote.data import class_folders
+from arignote.data import decode as decoding
 from arignote.data.open import open_data
 from arignote.errors import DataError, UserError
 

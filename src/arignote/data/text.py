@@ -155,6 +155,7 @@ def _read(path: Path, level: str) -> tuple[npt.NDArray[np.integer], tuple[str, .
     is_there = np.zeros(_CODE_POINTS, bool)
     is_there[codes] = True
     alphabet = np.flatnonzero(is_there)
-    numbers = np.zeros(_CODE_POINTS, np.uint8 if len(alphabet) <= 256 else np.int32)
+    kind: type[np.integer] = np.uint8 if len(alphabet) <= 256 else np.int32
+    numbers: npt.NDArray[np.integer] = np.zeros(_CODE_POINTS, kind)
     numbers[alphabet] = np.arange(len(alphabet))
     return numbers[codes], tuple(chr(code) for code in alphabet)

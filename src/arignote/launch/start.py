@@ -109,7 +109,7 @@ def check(settings: Settings) -> None:
     elif settings.run.model in MODELS:
         raise UserError(
             f"{settings.run.model} brings no data of its own: name some with --data, such as "
-            "imagefolder:DIR; see `arignote list data`"
+            "imagefolder:DIR or text:FILE; see `arignote list data`"
         )
 
 
