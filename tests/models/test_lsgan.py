@@ -119,6 +119,13 @@ def test_told_apart() -> None:
     noise = 0.01 * torch.randn(360, 64, generator=torch.Generator().manual_seed(0))
     collapsed = alike[:1] + noise
     assert told_apart(real, collapsed) > 0.95
+    # In the middle of all, each is the nearest to many a real one.
+    scattered = 2 * torch.rand(360, 64, generator=torch.Generator().manual_seed(0)) - 1
+    assert told_apart(scattered, noise) > 0.95
+    # By hand: all neighbours are of the other kind; of the same are two of three and all three.
+    rows = torch.tensor([[0.0], [1.0], [10.0], [11.0]])
+    assert told_apart(rows[[0, 2]], rows[[1, 3]]) == 1
+    assert told_apart(rows[:3], rows[[3, 3, 3]] + 1) == pytest.approx((1 / 3 + 1) / 2)
 
 
 def test_it_learns_and_leaves_a_sheet(train: Any, tmp_path: Any) -> None:

@@ -55,7 +55,9 @@ class Shares(ABC):
 
     n_batch_val = 1
 
-    def __init__(self, train_size: int, *, rank: int, size: int, seed: int, batch_size: int):
+    def __init__(
+        self, train_size: int, *, rank: int, size: int, seed: int, batch_size: int
+    ) -> None:
         self.rank, self.size, self.seed, self.batch_size = rank, size, seed, batch_size
         self.train_size = train_size
         if train_size < size:
@@ -235,16 +237,19 @@ def _clip(network: nn.Module, bound: float) -> None:
 def told_apart(real: torch.Tensor, fake: torch.Tensor) -> float:
     """How surely generated and real samples, N of each, are told apart: 0 (not at all) ... 1.
 
-    max(0, 2 a - 1), where a is the accuracy of guessing each sample's kind from its nearest
-    neighbour among all others (the leave-one-out 1-NN test: Lopez-Paz and Oquab, arXiv
-    1610.06545). A generator that draws few samples, however well, comes near 1.
+    (|2 a - 1| + |2 b - 1|) / 2, where a is the share of real and b of generated samples whose kind
+    is that of their nearest neighbour among all others (the leave-one-out 1-NN test: Lopez-Paz and
+    Oquab, arXiv 1610.06545). A generator that draws few samples, however well, comes near 1. We
+    keep the two kinds apart (Xu et al., arXiv 1806.07755): where all fakes lie in the middle of the
+    real ones, they are every sample's neighbours, so a = 0 and b = 1, and their mean says nothing.
     """
     both = torch.cat([real, fake]).flatten(1)
     distances = torch.cdist(both, both)
     distances.fill_diagonal_(math.inf)
     is_real = torch.arange(len(both)) < len(real)
-    hits = is_real[distances.argmin(dim=1)] == is_real
-    return max(0.0, 2 * float(hits.float().mean()) - 1)
+    hits = (is_real[distances.argmin(dim=1)] == is_real).float()
+    a, b = (float(of_a_kind.mean()) for of_a_kind in (hits[: len(real)], hits[len(real) :]))
+    return (abs(2 * a - 1) + abs(2 * b - 1)) / 2
 
 
 def sheet(images: torch.Tensor) -> Image.Image:
