@@ -66,6 +66,7 @@ def test_an_earlier_token_changes_later_scores(make: Any) -> None:
 
 
 @pytest.mark.parametrize(("kind", "make"), [(GPTNano, decoder), (CharLSTM, char_lstm)])
+@torch.no_grad()
 def test_the_loss_is_in_nats_a_token(kind: Any, make: Any) -> None:
     model, batch = kind(), Batch(tokens(3, CONTEXT), tokens(3, CONTEXT, seed=2))
     model.module = make()
@@ -92,6 +93,7 @@ def test_attention_is_its_formula() -> None:
     torch.testing.assert_close(attention(x), attention.out(torch.cat(parts, dim=-1)))
 
 
+@torch.no_grad()
 def test_initial_weights_are_gpt2s() -> None:
     torch.manual_seed(0)
     module = Decoder(50, 64, layers=8, width=64, heads=4, dropout=0.1)
@@ -144,7 +146,7 @@ def test_tokens_are_drawn_by_their_shares() -> None:
     torch.testing.assert_close(counts, torch.softmax(scores / 0.5, dim=0), atol=0.03, rtol=0)
 
 
-def test_tokens_count_in_the_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tokens_count_in_the_error() -> None:
     task = object.__new__(TorchTask)
     scores = torch.eye(4)[torch.tensor([[0, 1, 2], [3, 3, 3]])]
     task._outputs = scores
