@@ -23,6 +23,8 @@ class Entry:
     summary: str
     in_folder: bool = False
     """Of a data set: whether its spec names a folder."""
+    in_file: bool = False
+    """Of a data set: whether its spec names a file."""
 
 
 class Registry:
@@ -172,11 +174,17 @@ MODELS = Registry(
     Entry(
         "mlp-56m", "arignote.models.mlp:MLP56M", "56.6 M parameters in dense layers, for benches"
     ),
+    Entry("gpt-nano", "arignote.models.gpt:GPTNano", "small transformer, predicts characters"),
+    Entry("gpt-small", "arignote.models.gpt:GPTSmall", "GPT-2's smallest transformer"),
+    Entry("char-lstm", "arignote.models.lstm:CharLSTM", "two LSTM layers that predict characters"),
+    Entry("lstm", "arignote.models.lstm:LSTM", "LSTM that classifies texts (textfolder:DIR)"),
     Entry(
         "lsgan-digits",
         "arignote.models.lsgan:LSGANDigits",
         "least-squares GAN that draws 8x8 digits; critics travel (--rule swap)",
     ),
+    Entry("lsgan", "arignote.models.lsgan:LSGAN", "least-squares GAN of images of any size"),
+    Entry("wgan", "arignote.models.wgan:WGAN", "Wasserstein GAN of images of any size"),
 )
 
 DATA = Registry(
@@ -198,6 +206,18 @@ DATA = Registry(
         "idx",
         "arignote.data.idx:Idx",
         "idx:DIR: MNIST's files and all that follow its format",
+        in_folder=True,
+    ),
+    Entry(
+        "text",
+        "arignote.data.text:Text",
+        "text:FILE[,level=char|byte,length=64,validation=0.1]: any UTF-8 text, for language models",
+        in_file=True,
+    ),
+    Entry(
+        "textfolder",
+        "arignote.data.textfolder:TextFolder",
+        "textfolder:DIR[,vocabulary=10000,length=200]: DIR/train/CLASS/*.txt, DIR/test/CLASS/*.txt",
         in_folder=True,
     ),
     Entry(

@@ -127,6 +127,8 @@ MISTAKES = [
     (f'{TRAIN} --set launch.environment=["NOT_SET_X"]', r"'NOT_SET_X' is not set here"),
     # the data folder
     (f"{TRAIN} --data imagefolder:gone", r"data 'imagefolder:gone': no folder 'gone': check the"),
+    (f"{TRAIN} --data text:gone", r"data 'text:gone': no file 'gone': check the path"),
+    (f"{TRAIN} --data text:", r"data 'text:' names 0 files, expected one: text:FILE"),
     (f"{TRAIN} --data idx:", r"data 'idx:' names 0 folders, expected one: idx:DIR"),
     (f"{TRAIN} --data cifar10:a,b", r"'cifar10:a,b' names 2 folders, expected one: cifar10:DIR"),
     # the run folder

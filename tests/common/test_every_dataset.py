@@ -9,6 +9,7 @@ from PIL import Image
 
 from arignote.data.base import Batch
 from arignote.data.open import open_data
+from arignote.errors import UserError
 from arignote.registry import DATA
 
 
@@ -53,39 +54,73 @@ def make_idx(folder):
     return f"idx:{folder}"
 
 
+def make_text(folder):
+    words = " ".join(f"word {number} of a text." for number in range(400))
+    (folder / "text.txt").write_text(words)
+    return f"text:{folder / 'text.txt'},length=16,validation=0.2"
+
+
+def make_textfolder(folder):
+    for split, count in (("train", 20), ("test", 5)):
+        for name in ("good", "bad"):
+            (folder / split / name).mkdir(parents=True)
+            for place in range(count):
+                text = f"A {name} film, the {place + 1}th of it's kind" + " kind" * place
+                (folder / split / name / f"{place:03}.txt").write_text(text)
+    return f"textfolder:{folder},vocabulary=20,length=16"
+
+
 MAKERS = {
     "digits": make_digits,
     "synthetic": make_synthetic,
     "imagefolder": make_imagefolder,
     "cifar10": make_cifar10,
     "idx": make_idx,
+    "text": make_text,
+    "textfolder": make_textfolder,
 }
+TOKENS = ("text", "textfolder")
+"""Those whose samples are tokens; the others' are images."""
+NAMES = [entry.name for entry in DATA]
 
 
-@pytest.fixture(params=[entry.name for entry in DATA])
+@pytest.fixture(params=NAMES)
 def spec(request, tmp_path):
     return MAKERS[request.param](tmp_path)
 
 
-@pytest.fixture(params=["none", "crop-mirror"])
-def data(request, spec):
-    return open_data(spec, request.param)
+@pytest.fixture(params=[name for name in NAMES if name not in TOKENS])
+def images(request, tmp_path):
+    return MAKERS[request.param](tmp_path)
+
+
+@pytest.fixture(
+    params=[(n, a) for n in NAMES for a in ("none", "crop-mirror")[: 1 if n in TOKENS else 2]],
+    ids=str,
+)
+def data(request, tmp_path):
+    name, augment = request.param
+    return open_data(MAKERS[name](tmp_path), augment)
 
 
 def check_batch(data, batch, count):
     assert isinstance(batch, Batch)
     assert batch.inputs.shape == (count, *data.sample_shape)
-    assert batch.inputs.dtype == torch.float32
+    assert batch.inputs.dtype == (torch.int64 if data.vocabulary else torch.float32)
     assert batch.inputs.is_contiguous()
-    assert batch.targets.shape == (count,)
+    one_each = data.vocabulary == data.classes
+    assert batch.targets.shape == ((count, *data.sample_shape) if one_each else (count,))
     assert batch.targets.dtype == torch.int64
     if count:
         assert batch.targets.min() >= 0
         assert batch.targets.max() < len(data.classes)
+    if count and data.vocabulary:
+        assert batch.inputs.min() >= 0
+        assert batch.inputs.max() < len(data.vocabulary)
 
 
 def test_shapes_and_types(data):
-    assert len(data.sample_shape) == 3
+    assert len(data.sample_shape) == (1 if data.vocabulary else 3)
     assert data.skipped == ()
     for size in (data.train_size, min(data.train_size, 3), 0):
         check_batch(data, data.train_batch(np.arange(size), seed=0, epoch=0), size)
@@ -99,27 +134,29 @@ def test_a_batch_holds_the_samples_in_the_order_asked_for(data):
     for place in range(len(indices)):
         alone = data.train_batch(indices[place : place + 1], seed=7, epoch=3)
         assert alone.inputs[0].equal(batch.inputs[place])
-        assert alone.targets[0] == batch.targets[place]
+        assert alone.targets[0].equal(batch.targets[place])
     indices = np.array([1, data.validation_size - 1, 0])
     batch = data.validation_batch(indices)
     for place in range(len(indices)):
         alone = data.validation_batch(indices[place : place + 1])
         assert alone.inputs[0].equal(batch.inputs[place])
-        assert alone.targets[0] == batch.targets[place]
+        assert alone.targets[0].equal(batch.targets[place])
 
 
 def test_the_same_when_opened_again(spec):
-    one, other = open_data(spec, "crop-mirror"), open_data(spec, "crop-mirror")
+    one, other = open_data(spec, "none"), open_data(spec, "none")
     indices = np.arange(16)
     first = one.train_batch(indices, seed=1, epoch=2)
     second = other.train_batch(indices, seed=1, epoch=2)
     assert first.inputs.equal(second.inputs) and first.targets.equal(second.targets)
 
 
-def test_seed_and_epoch_decide_the_augmentation(spec):
-    plain, augmented = open_data(spec, "none"), open_data(spec, "crop-mirror")
+def test_seed_and_epoch_decide_the_augmentation(images):
+    plain, augmented = open_data(images, "none"), open_data(images, "crop-mirror")
     indices = np.arange(16)
     base = augmented.train_batch(indices, seed=1, epoch=2)
+    again = open_data(images, "crop-mirror").train_batch(indices, seed=1, epoch=2)
+    assert base.inputs.equal(again.inputs) and base.targets.equal(again.targets)
     assert base.inputs.equal(augmented.train_batch(indices, seed=1, epoch=2).inputs)
     assert not base.inputs.equal(augmented.train_batch(indices, seed=1, epoch=3).inputs)
     assert not base.inputs.equal(augmented.train_batch(indices, seed=2, epoch=2).inputs)
@@ -128,19 +165,28 @@ def test_seed_and_epoch_decide_the_augmentation(spec):
     assert unchanged.targets.equal(base.targets)
 
 
-def test_validation_is_not_augmented(spec):
-    indices = np.arange(open_data(spec, "none").validation_size)
-    plain = open_data(spec, "none").validation_batch(indices)
-    assert plain.inputs.equal(open_data(spec, "crop-mirror").validation_batch(indices).inputs)
+def test_validation_is_not_augmented(images):
+    indices = np.arange(open_data(images, "none").validation_size)
+    plain = open_data(images, "none").validation_batch(indices)
+    assert plain.inputs.equal(open_data(images, "crop-mirror").validation_batch(indices).inputs)
 
 
-def test_training_inputs_are_normalised(spec):
-    data = open_data(spec, "none")
+def test_training_inputs_are_normalised(images):
+    data = open_data(images, "none")
     inputs = data.train_batch(np.arange(data.train_size), seed=0, epoch=0).inputs
     deviation, mean = torch.std_mean(inputs, dim=(0, 2, 3))
     # The numbers come from at most 1,000 images of all.
     torch.testing.assert_close(mean, torch.zeros_like(mean), atol=0.02, rtol=0)
     torch.testing.assert_close(deviation, torch.ones_like(deviation), atol=0.02, rtol=0)
+
+
+@pytest.mark.parametrize("name", TOKENS)
+def test_tokens_cannot_be_augmented(name, tmp_path):
+    spec = MAKERS[name](tmp_path)
+    with pytest.raises(UserError, match=f"data set {name} holds no images to augment: use train.a"):
+        open_data(spec, "mirror")
+    with pytest.raises(UserError, match="unknown augmentation 'mirrors': did you mean 'mirror'"):
+        open_data(spec, "mirrors")
 
 
 def test_a_batch_can_be_changed_without_changing_the_data(data):

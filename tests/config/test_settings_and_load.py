@@ -96,6 +96,11 @@ def test_settings_do_not_change():
             r"^optimizer: nesterov=true needs .*'sgd' and optimizer\.momentum above 0",
         ),
         (
+            {"optimizer": {"name": "rmsprop", "betas": [0.9, 0.99]}},
+            r"^optimizer: betas are not a setting of rmsprop: use adam or adamw, or leave them at ",
+        ),
+        ({"optimizer": {"name": "adam", "betas": [0.9]}}, r"optimizer\.betas: got \[0\.9\], "),
+        (
             {"optimizer": {"name": "adam", "momentum": 0.9}},
             r"^optimizer: momentum is not a setting of adam: use sgd or rmsprop",
         ),

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from arignote.data import class_folders
 from arignote.data import decode as decoding
-from arignote.data import imagefolder
 from arignote.data.open import open_data
 from arignote.errors import DataError, UserError
 
@@ -185,7 +185,7 @@ def test_folders_that_cannot_be_listed(folder, monkeypatch):
     def refuse(path):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(imagefolder.os, "scandir", refuse)
+    monkeypatch.setattr(class_folders.os, "scandir", refuse)
     with pytest.raises(DataError, match=r"train cannot be listed \(Permission denied\): make"):
         open_data(f"imagefolder:{folder}", "none")
 

@@ -46,3 +46,11 @@ def test_mean_and_deviation_are_exact():
 def test_a_channel_of_one_colour_becomes_zero():
     inputs = Members(10).train_batch(np.arange(10), seed=0, epoch=0).inputs
     assert (inputs[:, 1] == 0).all()
+
+
+def test_brightness_undoes_the_normalisation():
+    data = Members(200)
+    inputs = data.train_batch(np.arange(200), seed=0, epoch=0).inputs
+    brightness = data.brightness(inputs)[..., 0, 0].numpy()
+    expected = np.stack([np.arange(200), np.full(200, 9)], axis=1) / 255
+    np.testing.assert_allclose(brightness, expected, atol=1e-6)

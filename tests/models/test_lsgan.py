@@ -12,7 +12,8 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from arignote.errors import NotANumberError, UserError
-from arignote.models.lsgan import LSGANDigits, Shares, told_apart
+from arignote.models.gan import told_apart
+from arignote.models.lsgan import DigitShares, LSGANDigits
 from arignote.recorder.phases import Recorder
 
 TRAIN_SIZE = 1437
@@ -26,7 +27,7 @@ def make(rank: int = 0, size: int = 1, **changed: int) -> LSGANDigits:
 @pytest.mark.parametrize("workers", [1, 2, 3, 7, 400])
 def test_in_an_epoch_every_digit_is_one_workers(workers: int) -> None:
     # The digits are the same for all ranks: loaded once, because there may be 400 of them.
-    shares = Shares(rank=0, size=workers, seed=3, batch_size=32)
+    shares = DigitShares(rank=0, size=workers, seed=3, batch_size=32)
     epochs = []
     for epoch in (0, 1):
         batches = []
@@ -50,7 +51,7 @@ def test_pixels_are_in_range_and_both_sets_on_one_scale() -> None:
 
 
 def test_more_workers_than_digits() -> None:
-    with pytest.raises(UserError, match=r"^1438 workers but only 1437 digits to train on: use few"):
+    with pytest.raises(UserError, match=r"^1438 workers but only 1437 samples to train on: use"):
         make(size=1438)
 
 
@@ -118,6 +119,13 @@ def test_told_apart() -> None:
     noise = 0.01 * torch.randn(360, 64, generator=torch.Generator().manual_seed(0))
     collapsed = alike[:1] + noise
     assert told_apart(real, collapsed) > 0.95
+    # In the middle of all, each is the nearest to many a real one.
+    scattered = 2 * torch.rand(360, 64, generator=torch.Generator().manual_seed(0)) - 1
+    assert told_apart(scattered, noise) > 0.95
+    # By hand: all neighbours are of the other kind; of the same are two of three and all three.
+    rows = torch.tensor([[0.0], [1.0], [10.0], [11.0]])
+    assert told_apart(rows[[0, 2]], rows[[1, 3]]) == 1
+    assert told_apart(rows[:3], rows[[3, 3, 3]] + 1) == pytest.approx((1 / 3 + 1) / 2)
 
 
 def test_it_learns_and_leaves_a_sheet(train: Any, tmp_path: Any) -> None:

@@ -98,6 +98,19 @@ def test_a_whole_run(log, display, tmp_path, capsys):
     )
 
 
+def test_samples_have_a_name(log, display, tmp_path, capsys):
+    with display:
+        log.write("begin", **BEGIN, sample_name="sequences")
+        log.write("epoch", **EPOCH)
+        log.write("end", status="finished", step=100)
+        (tmp_path / SUMMARY_FILE).write_text(json.dumps(SUMMARY))
+        display.refresh()
+    out = capsys.readouterr().out
+    assert "12,346 sequences/s" in out
+    assert "3,200 sequences/s" in out
+    assert "images" not in out
+
+
 def words(line):
     return line.replace("│", " ").split()
 

@@ -27,6 +27,11 @@ def test_geometric_warm_up_is_theano_mpis() -> None:
     assert rates == pytest.approx([8 ** (e / 5) for e in range(6)] + [8.0])
 
 
+def test_warm_up_from_zero() -> None:
+    schedule = Schedule(warmup="from-zero", warmup_epochs=5.0)
+    assert [growth(schedule, 8.0, e) for e in (0, 2.5, 5, 9)] == [0.0, 4.0, 8.0, 8.0]
+
+
 def test_no_warm_up() -> None:
     assert growth(Schedule(), 8.0, 0.0) == 8.0
 

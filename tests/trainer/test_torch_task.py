@@ -101,6 +101,16 @@ def test_nan_names_worker_and_step_and_keeps_the_checkpoint(train: Any, tmp_path
     assert "loss" not in result.summary["metrics"]
 
 
+def test_betas_reach_adam() -> None:
+    module = nn.Linear(2, 2)
+    for name in ("adam", "adamw"):
+        settings = Optimizer(name=name, betas=[0.5, 0.75])  # type: ignore[arg-type]
+        optimizer = build_optimizer(module, module.parameters(), settings)
+        assert optimizer.param_groups[0]["betas"] == (0.5, 0.75)
+        default = build_optimizer(module, module.parameters(), Optimizer(name=name))  # type: ignore[arg-type]
+        assert default.param_groups[0]["betas"] == (0.9, 0.999)
+
+
 def test_every_optimizer_lowers_the_loss(train: Any) -> None:
     for name, rate in (("sgd", 0.1), ("adam", 1e-3), ("adamw", 1e-3), ("rmsprop", 1e-3)):
         settings = {"run.model": "digits-mlp", "train.epochs": 2, "optimizer.name": name}

@@ -129,6 +129,8 @@ class Optimizer(Section):
     """SGD's and RMSprop's momentum."""
     nesterov: bool = False
     """Nesterov's form of SGD's momentum."""
+    betas: Annotated[list[Fraction], Field(min_length=2, max_length=2)] = [0.9, 0.999]
+    """Adam's and AdamW's decay of the two moments."""
     weight_decay: NonNegative = 0.0
     """L2 penalty (decoupled in adamw)."""
     decay_all: bool = True
@@ -146,6 +148,11 @@ class Optimizer(Section):
             raise ValueError(f"momentum is not a setting of {self.name}: use sgd or rmsprop")
         if self.fused and self.name == "rmsprop":
             raise ValueError("torch has no fused rmsprop: leave fused out, or use another")
+        if self.betas != [0.9, 0.999] and self.name not in ("adam", "adamw"):
+            raise ValueError(
+                f"betas are not a setting of {self.name}: use adam or adamw, or leave them at "
+                "[0.9, 0.999]"
+            )
         return self
 
 
@@ -164,8 +171,8 @@ class Schedule(Section):
     """How the rate grows with global batch / reference_batch_size."""
     reference_batch_size: Annotated[int, Field(ge=1, le=10**12)] = 32
     """The global batch for which optimizer.learning_rate was chosen."""
-    warmup: Literal["none", "linear", "geometric"] = "none"
-    """How the rate grows from the base to the scaled one."""
+    warmup: Literal["none", "linear", "geometric", "from-zero"] = "none"
+    """How the rate grows from the base to the scaled one; from-zero: from nothing, linearly."""
     warmup_epochs: NonNegative = 5.0
     """How long that takes."""
 

@@ -40,6 +40,18 @@ def check_mode(mode: str) -> str:
     return mode
 
 
+def refuse_augmentation(mode: str, name: str) -> None:
+    """Check that `mode` is none, for data sets called `name` that hold no images.
+
+    Raises:
+        UserError: it is not.
+    """
+    if check_mode(mode) != "none":
+        raise UserError(
+            f"data set {name} holds no images to augment: use train.augment=none, got {mode!r}"
+        )
+
+
 def sample_bits(indices: Indices, *, seed: int, epoch: int) -> npt.NDArray[np.uint64]:
     """64 random bits for each of `indices` (N,), a pure function of (seed, epoch, index)."""
     # Arrays of one element, because NumPy warns when scalars wrap around and not for arrays.

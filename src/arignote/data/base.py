@@ -17,15 +17,19 @@ from arignote.data.sharding import Indices
 
 
 class Batch(NamedTuple):
-    """What a model's `loss` gets: inputs (N, *sample_shape) float32, targets (N,) int64."""
+    """What a model's `loss` gets: N samples, the first axis of both tensors."""
 
     inputs: torch.Tensor
+    """(N, *sample_shape): float32 numbers, or int64 tokens where there is a `vocabulary`."""
     targets: torch.Tensor
+    """int64 indices into `classes`: (N,), or (N, T) where each of T tokens has a target."""
 
 
 class Dataset(ABC):
     """A training set and a validation set of labelled samples."""
 
+    sample_name: str = "images"
+    """What its samples are called when their speed is shown."""
     classes: tuple[str, ...]
     """Class names; a target is an index into them."""
     sample_shape: tuple[int, ...]

@@ -83,6 +83,10 @@ class ImageDataset(Dataset):
         images = self._images("validation", indices)
         return self._batch(images, self._validation_labels[indices])
 
+    def brightness(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Undo the normalisation of `inputs` (N, C, H, W): 0 (no light) ... 1."""
+        return ((inputs * self._deviation + self._mean) / 255).clamp_(0, 1)
+
     def _batch(self, images: Images, labels: npt.NDArray[np.integer]) -> Batch:
         inputs = normalise(images, self.mean, self.deviation)
         return Batch(inputs, torch.from_numpy(labels.astype(np.int64)))

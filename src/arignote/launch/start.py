@@ -114,7 +114,7 @@ def check(settings: Settings, *, resume: bool = False) -> None:
     elif settings.run.model in MODELS:
         raise UserError(
             f"{settings.run.model} brings no data of its own: name some with --data, such as "
-            "imagefolder:DIR; see `arignote list data`"
+            "imagefolder:DIR or text:FILE; see `arignote list data`"
         )
 
 
@@ -145,17 +145,20 @@ def _check_weights(settings: Settings) -> None:
 
 def _check_data(settings: Settings) -> None:
     spec = parse_spec(settings.run.data)
-    if not DATA.entry(spec.name).in_folder:
+    entry = DATA.entry(spec.name)
+    if not (entry.in_folder or entry.in_file):
         return
+    what, form = ("folder", "DIR") if entry.in_folder else ("file", "FILE")
     if len(spec.arguments) != 1:
         raise UserError(
-            f"data {settings.run.data!r} names {len(spec.arguments)} folders, expected one: "
-            f"{spec.name}:DIR"
+            f"data {settings.run.data!r} names {len(spec.arguments)} {what}s, expected one: "
+            f"{spec.name}:{form}"
         )
     here = not (settings.launch.hosts or settings.launch.hostfile)
-    if here and not Path(spec.arguments[0]).is_dir():
+    path = Path(spec.arguments[0])
+    if here and not (path.is_dir() if entry.in_folder else path.is_file()):
         raise UserError(
-            f"data {settings.run.data!r}: no folder {spec.arguments[0]!r}: check the path"
+            f"data {settings.run.data!r}: no {what} {spec.arguments[0]!r}: check the path"
         )
 
 

@@ -30,7 +30,8 @@ class TrainableData(Protocol):
 class Trainable(Protocol):
     """Theano-MPI's model contract.
 
-    Constructed with one dict: `rank`, `size`, `verbose`, `seed`, `batch_size`, `n_epochs`.
+    Constructed with one dict: `rank`, `size`, `verbose`, `seed`, `batch_size`, `n_epochs`,
+    and the specs `data` and `rule`.
     Optional methods: `compile_iter_fns()`, `reset_iter(mode)` before an epoch's training or
     validation, `save(path)` on rank 0 into the folder of each new checkpoint. Optional attribute:
     `samples`, the weight of the last `train_iter` in an average (default: all workers alike).

@@ -59,6 +59,7 @@ def build_optimizer(
         )
     if settings.name == "rmsprop":
         return torch.optim.RMSprop(groups, lr=rate, momentum=settings.momentum)
+    betas = (settings.betas[0], settings.betas[1])
     if settings.name == "adam":
-        return torch.optim.Adam(groups, lr=rate, fused=settings.fused)
-    return torch.optim.AdamW(groups, lr=rate, fused=settings.fused)
+        return torch.optim.Adam(groups, lr=rate, betas=betas, fused=settings.fused)
+    return torch.optim.AdamW(groups, lr=rate, betas=betas, fused=settings.fused)

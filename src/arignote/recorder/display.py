@@ -37,6 +37,7 @@ class Display:
         """The run has come to its end, saved or finished."""
         self.begun: dict[str, Any] | None = None
         """The event with which the workers began to train; None until they do."""
+        self._sample_name = "images"
         self._tail = tail
         self._run_folder = run_folder
         self._console = Console(highlight=False, soft_wrap=True)
@@ -110,6 +111,7 @@ class Display:
 
     def _on_begin(self, event: dict[str, Any]) -> None:
         self.begun = event
+        self._sample_name = event.get("sample_name", self._sample_name)
         count = event["workers"]
         workers = f"{count} worker" if count == 1 else f"{count} workers"
         data = event["data"] or "its own data"
@@ -147,7 +149,7 @@ class Display:
     def _on_step(self, event: dict[str, Any]) -> None:
         now = (
             f"step {event['step']} · loss {_number(event['loss'], '.4f')} · "
-            f"{event['images_per_second']:,.0f} images/s"
+            f"{event['images_per_second']:,.0f} {self._sample_name}/s"
         )
         if "staleness" in event:
             now += f" · staleness {event['staleness']:.0f}"
@@ -157,7 +159,8 @@ class Display:
         self._progress.update(self._task, completed=event["epoch"])
         self._say(
             f"epoch {event['epoch']:>3} · step {event['step']} · "
-            f"loss {_number(event['loss'], '.4f')} · {event['images_per_second']:,.0f} images/s · "
+            f"loss {_number(event['loss'], '.4f')} · "
+            f"{event['images_per_second']:,.0f} {self._sample_name}/s · "
             + " ".join(f"{name} {spent:.2f}s" for name, spent in event["seconds"].items())
         )
 
@@ -181,8 +184,9 @@ class Display:
         accuracy = summary.metrics.get("accuracy")
         self._say(
             f"{summary.status}: {summary.steps} steps, {summary.samples:,} samples, "
-            f"{summary.images_per_second:,.0f} images/s, {summary.wire_bytes / 1e6:,.1f} MB on the "
-            f"wire" + ("" if accuracy is None else f", validation accuracy {accuracy:.2%}")
+            f"{summary.images_per_second:,.0f} {self._sample_name}/s, "
+            f"{summary.wire_bytes / 1e6:,.1f} MB on the wire"
+            + ("" if accuracy is None else f", validation accuracy {accuracy:.2%}")
         )
         # Of bsp, which exchanges in every step, none are counted.
         if summary.workers > 1 and summary.rule.partition(":")[0] != "bsp":

@@ -123,4 +123,6 @@ def model_config(settings: Settings, world: World) -> dict[str, Any]:
         "seed": settings.run.seed,
         "batch_size": settings.train.batch_size,
         "n_epochs": settings.train.epochs,
+        "data": settings.run.data,
+        "rule": settings.run.rule,
     }

@@ -64,6 +64,7 @@ class Trainer:
             epochs=self.task.n_epochs,
             train_size=self.task.train_size,
             can_change_workers=self.task.can_change_workers,
+            sample_name=self.task.sample_name,
         )
         if self._done() and not self.position.validation:
             # The checkpoint was saved by its step, before the validation that was due.

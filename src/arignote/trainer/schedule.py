@@ -6,6 +6,7 @@
     growth(e) = factor                                 without warm-up, and after it
                 1 + (factor - 1) e/w                   linear warm-up over w epochs
                 factor ** (e/w)                        geometric warm-up
+                factor * e/w                           warm-up from zero
     curve(e)  = gamma ** (milestones <= e)             step
                 (1 - e/E) ** power                     poly
                 (1 + cos(pi e/E)) / 2                  cosine
@@ -35,6 +36,8 @@ def growth(settings: Schedule, factor: float, epochs_done: float) -> float:
     if settings.warmup == "none" or epochs_done >= warm:
         return factor
     share = epochs_done / warm
+    if settings.warmup == "from-zero":
+        return factor * share
     return 1 + (factor - 1) * share if settings.warmup == "linear" else factor**share
 
 

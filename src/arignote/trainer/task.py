@@ -16,6 +16,8 @@ class Task(ABC):
     """A model with its data, as one worker sees them."""
 
     replica: Replica
+    sample_name: str = "images"
+    """What a sample is called, in the plural."""
     n_epochs: int
     train_size: int
     """What one epoch counts: samples of all workers, or steps where samples are unknown."""

@@ -62,6 +62,7 @@ class TorchTask(Task):
         # Data that draws at random (a split, say) must draw the same on every worker.
         seed_build(settings.run.seed)
         model.dataset = self.dataset = model.data()
+        self.sample_name = self.dataset.sample_name
         self.train_size = self.dataset.train_size
         if self.train_size < world.size:
             raise UserError(
@@ -210,15 +211,18 @@ class TorchTask(Task):
             group["lr"] = base * factor
 
     def _error(self, targets: torch.Tensor, k: int) -> float:
-        """Top-k error of the module's last outputs; NaN where they are no class scores."""
+        """Top-k error of the module's last outputs; NaN where they are no class scores.
+
+        Scores are (N, K) with targets (N,), or (N, T, K) with (N, T): then each token counts.
+        """
         outputs = self._outputs
-        if not isinstance(outputs, torch.Tensor) or outputs.ndim != 2 or targets.ndim != 1:
+        if not isinstance(outputs, torch.Tensor) or outputs.ndim not in (2, 3):
             return math.nan
-        scores = len(outputs) == len(targets) and outputs.shape[1] > 1
+        scores = outputs.shape[:-1] == targets.shape and outputs.shape[-1] > 1
         if not scores or targets.is_floating_point():
             return math.nan
-        best = outputs.detach().topk(min(k, outputs.shape[1]), dim=1).indices
-        hit = (best == targets[:, None]).any(dim=1)
+        best = outputs.detach().topk(min(k, outputs.shape[-1]), dim=-1).indices
+        hit = (best == targets[..., None]).any(dim=-1)
         return 1 - float(hit.float().mean()) if len(targets) else 0.0
 
     def after(self, consumed: int, steps: int) -> int:
