@@ -11,7 +11,7 @@ import torch
 from arignote.data.card import DataCard
 from arignote.errors import UserError
 from arignote.inference.request import Request
-from arignote.inference.sample import BYTES, decode, encode, sample
+from arignote.inference.sample import sample
 
 # Each token is followed by the next of the vocabulary, or sometimes, the warmer the more often,
 # by any.
@@ -69,11 +69,6 @@ def test_prompts_that_the_model_cannot_read(run: Path) -> None:
         ask(run, prompt="axb")
     with pytest.raises(UserError, match="--prompt is empty"):
         ask(run, prompt="")
-
-
-def test_bytes() -> None:
-    assert encode("é!", BYTES) == [0xC3, 0xA9, 0x21]
-    assert decode([0xC3, 0xA9, 0x21, 0xFF], BYTES) == "é!\ufffd"
 
 
 def test_a_model_that_does_not_generate(trained: Any) -> None:

@@ -85,7 +85,8 @@ class ImageDataset(Dataset):
 
     def brightness(self, inputs: torch.Tensor) -> torch.Tensor:
         """Undo the normalisation of `inputs` (N, C, H, W): 0 (no light) ... 1."""
-        return ((inputs * self._deviation + self._mean) / 255).clamp_(0, 1)
+        shift, scale = _by_channel(self.mean), _by_channel(self.deviation)
+        return ((inputs * scale + shift) / 255).clamp_(0, 1)
 
     def _batch(self, images: Images, labels: npt.NDArray[np.integer]) -> Batch:
         inputs = normalise(images, self.mean, self.deviation)
@@ -116,5 +117,8 @@ class ImageDataset(Dataset):
 def normalise(images: Images, mean: Sequence[float], deviation: Sequence[float]) -> torch.Tensor:
     """(x - mean) / deviation of each channel: (N, H, W, C) uint8 to (N, C, H, W) float32."""
     planes = np.ascontiguousarray(images.transpose(0, 3, 1, 2))
-    shift, scale = (torch.tensor(n, dtype=torch.float32)[:, None, None] for n in (mean, deviation))
-    return torch.from_numpy(planes).float().sub_(shift).div_(scale)
+    return torch.from_numpy(planes).float().sub_(_by_channel(mean)).div_(_by_channel(deviation))
+
+
+def _by_channel(numbers: Sequence[float]) -> torch.Tensor:
+    return torch.tensor(numbers, dtype=torch.float32)[:, None, None]

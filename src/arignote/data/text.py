@@ -15,7 +15,8 @@ from arignote.data.arguments import expect_arguments
 from arignote.data.augment import refuse_augmentation, sample_bits
 from arignote.data.base import Batch, Dataset
 from arignote.data.sharding import Indices
-from arignote.errors import DataError, UserError
+from arignote.data.vocabulary import BYTES
+from arignote.errors import DataError
 
 _FORM = "text:FILE[,level=char|byte][,length=64][,validation=0.1]"
 _CODE_POINTS = 0x110000
@@ -49,7 +50,6 @@ class Text(Dataset):
         Raises:
             DataError: it cannot be read, is no UTF-8, or is too short.
         """
-        self._level = options.level
         tokens, self.classes = _read(path, options.level)
         self.vocabulary = self.classes
         length = options.length
@@ -98,28 +98,6 @@ class Text(Dataset):
         windows = torch.from_numpy(tokens[places].astype(np.int64))
         return Batch(windows[:, :-1].clone(), windows[:, 1:].clone())
 
-    def encode(self, text: str) -> torch.Tensor:
-        """The tokens of `text`, shape (T,) int64.
-
-        Raises:
-            UserError: it has a character that the file does not have.
-        """
-        if self._level == "byte":
-            return torch.tensor(list(text.encode()), dtype=torch.int64)
-        places = {character: place for place, character in enumerate(self.classes)}
-        for character in text:
-            if character not in places:
-                raise UserError(
-                    f"{character!r} is no character of the text that was trained on: leave it out"
-                )
-        return torch.tensor([places[character] for character in text], dtype=torch.int64)
-
-    def decode(self, tokens: torch.Tensor) -> str:
-        """The text of `tokens` (T,); bytes that are no UTF-8 become U+FFFD."""
-        if self._level == "byte":
-            return bytes(tokens.tolist()).decode(errors="replace")
-        return "".join(self.classes[token] for token in tokens.tolist())
-
 
 def read_utf8(path: Path, advice: str) -> str:
     """The text of a file; `advice` says what to do where it is no UTF-8.
@@ -148,7 +126,7 @@ def _read(path: Path, level: str) -> tuple[npt.NDArray[np.integer], tuple[str, .
     """The tokens of a file, shape (T,), and the names of the classes."""
     if level == "byte":
         content = np.frombuffer(_read_bytes(path), np.uint8)
-        return content, tuple(str(value) for value in range(256))
+        return content, BYTES
     text = read_utf8(path, "convert it, or use level=byte")
     codes = np.frombuffer(text.encode("utf-32-le"), np.uint32)
     # By a table of all characters there are: sorting a large text would take much longer.
