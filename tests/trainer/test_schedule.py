@@ -44,6 +44,14 @@ def test_poly_and_cosine_and_constant() -> None:
     assert curve(Schedule(), 99, 100) == 1.0
 
 
+def test_a_horizon_beyond_the_run() -> None:
+    # GoogLeNet's in Theano-MPI: the square root of what is left of 240 epochs, of which 90 are run.
+    schedule = Schedule(name="poly", power=0.5, horizon_epochs=240.0)
+    factors = [curve(schedule, e, 90) for e in (0, 60, 90)]
+    assert factors == pytest.approx([1, math.sqrt(0.75), math.sqrt(0.625)])
+    assert curve(Schedule(name="cosine", horizon_epochs=20.0), 10, 15) == pytest.approx(0.5)
+
+
 def test_all_together() -> None:
     schedule = Schedule(
         name="poly",

@@ -7,7 +7,7 @@
                 1 + (factor - 1) e/w                   linear warm-up over w epochs
                 factor ** (e/w)                        geometric warm-up
     curve(e)  = gamma ** (milestones <= e)             step
-                (1 - e/E) ** power                     poly
+                (1 - e/E) ** power                     poly; E: epochs, or horizon_epochs
                 (1 + cos(pi e/E)) / 2                  cosine
                 1                                      constant
 
@@ -40,7 +40,7 @@ def growth(settings: Schedule, factor: float, epochs_done: float) -> float:
 
 def curve(settings: Schedule, epochs_done: float, epochs: float) -> float:
     """The schedule's factor, 1 at the start."""
-    progress = min(epochs_done / epochs, 1.0)
+    progress = min(epochs_done / (settings.horizon_epochs or epochs), 1.0)
     if settings.name == "step":
         passed = sum(milestone <= epochs_done for milestone in settings.milestones)
         return math.pow(settings.gamma, passed)
