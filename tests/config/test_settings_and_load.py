@@ -103,7 +103,7 @@ def test_settings_do_not_change():
         ({"schedule": {"name": "step"}}, r"^schedule: schedule\.name='step' needs schedule\.mile"),
         (
             {"schedule": {"horizon_epochs": 9.0, "name": "step", "milestones": [1.0]}},
-            r"horizon_epochs is for schedule\.name='poly' or 'cosine', got 'step': set schedule\.ho",
+            r"horizon_epochs is for schedule\.name='poly' or 'cosine', got 'step': set sched",
         ),
         (
             {"schedule": {"horizon_epochs": 9.5, "name": "poly"}},
