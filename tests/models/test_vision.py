@@ -155,11 +155,18 @@ def test_images_that_do_not_fit(name: str, data: str, message: str) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    [entry.name for entry in MODELS if "arignote.models." in entry.target and "3x" in entry.input],
+    [
+        "alexnet",
+        "cifar10-alexnet",
+        "cifar10-toy",
+        "googlenet",
+        "vgg11",
+        "resnet18",
+        "wide-resnet-16-4",
+        "vit-tiny",
+    ],
 )
 def test_samples_that_are_no_images(name: str) -> None:
-    if name in ("cifar10-cnn", "mlp-56m"):
-        pytest.skip("takes what it gets")
     model = model_for(name, "3x8x8,2")
     model.dataset.sample_shape = (64,)
     with pytest.raises(UserError, match=rf"^{name} trains on images, .* a sample's shape is \(64,"):
@@ -182,7 +189,7 @@ def test_initial_weights_of_alexnet(monkeypatch: pytest.MonkeyPatch) -> None:
         *(0.0, 0.1, 0.0, 0.1, 0.1)
     ]
     assert constants["classifier.6.bias"] == {0.0}
-    assert constants["classifier.3.bias"] == pytest.approx({0.1})
+    assert constants["classifier.3.bias"] == {float(torch.tensor(0.1))}
 
 
 def test_a_residual_block_begins_as_its_shortcut(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -210,13 +217,13 @@ def test_auxiliary_heads_count_in_training_only(monkeypatch: pytest.MonkeyPatch)
     assert sum(p.numel() for p in without) + 996 * 1025 == 6_998_552
     batch = Batch(torch.randn(2, 3, 16, 16), torch.tensor([1, 3]))
     module.eval()
-    main = float(model.loss(batch))
+    main = float(model.loss(batch).detach())
     early = module.until_4a(batch.inputs)
     scores = [module.heads[0](early), module.heads[1](module.until_4d(early))]
-    heads = [float(nn.functional.cross_entropy(s, batch.targets)) for s in scores]
+    heads = [float(nn.functional.cross_entropy(s, batch.targets).detach()) for s in scores]
     module.train()
     loss = model.loss(batch)
-    assert float(loss) == pytest.approx(main + 0.3 * sum(heads), rel=1e-6)
+    assert float(loss.detach()) == pytest.approx(main + 0.3 * sum(heads), rel=1e-6)
     assert module.auxiliary == []
     loss.backward()
     assert all(parameter.grad is not None for parameter in module.parameters())

@@ -43,6 +43,11 @@ class ViTTiny(Model):
         "schedule.warmup": "linear",
     }
 
+    width = 192
+    """Numbers a token."""
+    heads = 3
+    depth = 12
+
     def build(self) -> nn.Module:
         """See `ViTModule`.
 
@@ -57,7 +62,15 @@ class ViTTiny(Model):
                 f"{height} x {width}: use sides that are multiples of {patch}"
             )
         tokens = (height // patch) * (width // patch)
-        return ViTModule(channels, len(self.dataset.classes), patch, tokens)
+        return ViTModule(
+            channels,
+            len(self.dataset.classes),
+            patch,
+            tokens,
+            width=self.width,
+            heads=self.heads,
+            depth=self.depth,
+        )
 
 
 class ViTModule(nn.Module):
@@ -73,9 +86,9 @@ class ViTModule(nn.Module):
         patch: int,
         tokens: int,
         *,
-        width: int = 192,
-        heads: int = 3,
-        depth: int = 12,
+        width: int,
+        heads: int,
+        depth: int,
     ) -> None:
         super().__init__()
         self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
