@@ -31,6 +31,11 @@ def test_no_warm_up() -> None:
     assert growth(Schedule(), 8.0, 0.0) == 8.0
 
 
+def test_a_smaller_rate_needs_no_warm_up() -> None:
+    schedule = Schedule(warmup="geometric", warmup_epochs=5.0)
+    assert [growth(schedule, 0.25, e) for e in (0, 2, 9)] == [0.25, 0.25, 0.25]
+
+
 def test_step() -> None:
     schedule = Schedule(name="step", milestones=[20.0, 40.0, 60.0])
     factors = [curve(schedule, e, 70) for e in (0, 19.99, 20, 40, 69)]

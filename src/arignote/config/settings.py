@@ -153,7 +153,7 @@ class Schedule(Section):
     reference_batch_size: Annotated[int, Field(ge=1, le=10**12)] = 32
     """The global batch for which optimizer.learning_rate was chosen."""
     warmup: Literal["none", "linear", "geometric"] = "none"
-    """How the rate grows from the base to the scaled one."""
+    """How the rate grows from the base to the scaled one, where that is higher."""
     warmup_epochs: NonNegative = 5.0
     """How long that takes."""
 

@@ -1,7 +1,7 @@
 """AlexNet: Krizhevsky's of 2012, that of "One weird trick", and one for small images.
 
 Where the images are smaller than the papers' the first dense layer takes what the convolutions
-leave of them; larger ones are pooled to the papers' 6 x 6.
+leave of them; from 255 pixels those are pooled to the papers' 6 x 6.
 """
 
 from __future__ import annotations

@@ -110,7 +110,7 @@ class ViTModule(nn.Module):
         """Class scores of images."""
         patches: torch.Tensor = self.patch_embed(images)
         x = patches.flatten(2).transpose(1, 2)
-        x = torch.cat([self.cls_token.expand(len(x), -1, -1), x], dim=1) + self.pos_embed
+        x = torch.cat([self.cls_token.expand(x.shape[0], -1, -1), x], dim=1) + self.pos_embed
         scores: torch.Tensor = self.head(self.norm(self.blocks(x)[:, 0]))
         return scores
 

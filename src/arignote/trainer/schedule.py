@@ -3,7 +3,7 @@
     rate(e) = base * growth(e) * curve(e)        e = epochs done, fractions included
 
     factor    = global batch / reference (linear), its square root (sqrt), or 1 (none)
-    growth(e) = factor                                 without warm-up, and after it
+    growth(e) = factor                                 without warm-up, after it, or if below 1
                 1 + (factor - 1) e/w                   linear warm-up over w epochs
                 factor ** (e/w)                        geometric warm-up
     curve(e)  = gamma ** (milestones <= e)             step
@@ -32,7 +32,7 @@ def scale_factor(settings: Schedule, global_batch_size: int) -> float:
 def growth(settings: Schedule, factor: float, epochs_done: float) -> float:
     """The factor as far as the warm-up has come."""
     warm = settings.warmup_epochs
-    if settings.warmup == "none" or epochs_done >= warm:
+    if settings.warmup == "none" or epochs_done >= warm or factor <= 1:
         return factor
     share = epochs_done / warm
     return 1 + (factor - 1) * share if settings.warmup == "linear" else factor**share
