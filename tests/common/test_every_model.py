@@ -27,13 +27,12 @@ class Trial:
     """
 
     images: str
-    rate: float = 0.02
     narrow: Mapping[str, object] = field(default_factory=dict)
     """Attributes of its class."""
 
     @property
     def settings(self) -> dict[str, Any]:
-        """One step an epoch of two workers; the model's own optimizer at a constant rate."""
+        """One step an epoch of two workers; the model's own optimizer, but for its rate."""
         return {
             "run.data": f"synthetic:{self.images},4,train=8,validation=2",
             "run.exchange": "allreduce",
@@ -41,7 +40,7 @@ class Trial:
             "train.augment": "none",
             "train.validate_every_epochs": 0,
             "checkpoint.every_epochs": 0,
-            "optimizer.learning_rate": self.rate,
+            "optimizer.learning_rate": 0.01,
             "schedule.name": "constant",
             "schedule.milestones": [],
             "schedule.horizon_epochs": 0.0,
@@ -50,29 +49,29 @@ class Trial:
         }
 
 
-_VGG = {"dense": 32}
+_VGG = {"dense": 256}
 TRIALS = {
-    "digits-mlp": Trial("1x8x8", rate=0.1),
-    "digits-cnn": Trial("1x8x8", rate=0.1),
+    "digits-mlp": Trial("1x8x8"),
+    "digits-cnn": Trial("1x8x8"),
     "cifar10-cnn": Trial("3x16x16"),
-    "cifar10-toy": Trial("3x28x28", rate=0.05),
+    "cifar10-toy": Trial("3x28x28"),
     "cifar10-alexnet": Trial("3x16x16", narrow={"dense": 64}),
-    "alexnet": Trial("3x63x63", narrow={"dense": 64}),
-    "alexnet-owt": Trial("3x63x63", narrow={"dense": 64}),
-    "googlenet": Trial("3x16x16", rate=0.005),
+    "alexnet": Trial("3x63x63", narrow={"dense": 256}),
+    "alexnet-owt": Trial("3x63x63", narrow={"dense": 256}),
+    "googlenet": Trial("3x16x16"),
     "vgg11": Trial(
-        "3x32x32", narrow=_VGG | {"stages": ((8, 1), (8, 1), (16, 2), (16, 2), (32, 2))}
+        "3x32x32", narrow=_VGG | {"stages": ((8, 1), (8, 1), (16, 2), (16, 2), (64, 2))}
     ),
     "vgg16": Trial(
-        "3x32x32", narrow=_VGG | {"stages": ((8, 2), (8, 2), (16, 3), (16, 3), (32, 3))}
+        "3x32x32", narrow=_VGG | {"stages": ((8, 2), (8, 2), (16, 3), (16, 3), (64, 3))}
     ),
     "resnet18": Trial("3x16x16", narrow={"width": 8}),
     "resnet50": Trial("3x16x16", narrow={"width": 8, "blocks": (1, 2, 2, 1)}),
     "resnet152": Trial("3x16x16", narrow={"width": 8, "blocks": (1, 1, 3, 1)}),
     "wide-resnet-16-4": Trial("3x8x8"),
     "wide-resnet-28-4": Trial("3x8x8", narrow={"width": 1}),
-    "vit-tiny": Trial("3x8x8", rate=1e-3, narrow={"width": 48, "depth": 3}),
-    "mlp-56m": Trial("1x8x8", rate=0.1, narrow={"widths": (64, 32)}),
+    "vit-tiny": Trial("3x8x8", narrow={"width": 48, "depth": 3}),
+    "mlp-56m": Trial("1x8x8", narrow={"widths": (64, 32)}),
 }
 CONTRACT = ("lsgan-digits",)
 """Of Theano-MPI's contract, with data of their own."""
@@ -132,10 +131,14 @@ def test_a_step_of_two_workers_is_one_of_one(
 
 @pytest.mark.parametrize("trial", TRIALS, indirect=True)
 def test_twenty_steps_of_two_workers_lower_the_loss(train: Any, trial: dict[str, Any]) -> None:
-    result = train(2, trial | {"train.epochs": 20})
+    # By Adam, for which the small initial weights of AlexNet's time are no plateau.
+    adam = {"optimizer.name": "adam", "optimizer.learning_rate": 1e-3}
+    adam |= {"optimizer.momentum": 0.0, "optimizer.nesterov": False}
+    adam |= {"optimizer.weight_decay": 0.0}
+    result = train(2, trial | adam | {"train.epochs": 20})
     assert result.summary["steps"] == 20
     losses = _losses(result)
-    assert losses[-1] < losses[0]
+    assert losses[-1] < 0.95 * losses[0]
 
 
 @pytest.mark.parametrize("name", CONTRACT)

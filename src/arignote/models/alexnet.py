@@ -12,7 +12,7 @@ from torch import nn
 
 from arignote.models.base import Model
 from arignote.models.images import image_shape, side_after
-from arignote.models.layers import gaussian, he, local_response_norm
+from arignote.models.layers import PixelUnits, gaussian, he, local_response_norm
 
 _WINDOWS = ((11, 4, 2), (3, 2, 0), (3, 2, 0), (3, 2, 0))
 """What makes an image smaller: the first convolution and three pools."""
@@ -28,8 +28,10 @@ def _pooled(height: int, width: int) -> tuple[int, int]:
 class AlexNet(Model):
     """Krizhevsky et al. 2012: 60,965,224 parameters for 1000 classes at 224 x 224 or 227 x 227.
 
-    Grouped as for the paper's two GPUs, with local response normalisation. Differs in the biases
-    that begin above 0: 0.1, as in Caffe and Theano-MPI (the paper's 1 did not train there).
+    Grouped as for the paper's two GPUs, with local response normalisation. That and the initial
+    weights are meant for pixels of 0 to 255 less their mean, so inputs are brought to their scale
+    first. Differs in the biases that begin above 0: 0.1, as in Caffe and Theano-MPI (with the
+    paper's 1 the loss stayed flat in Caffe's replication).
     """
 
     defaults = {
@@ -87,7 +89,8 @@ class AlexNet(Model):
         gaussian(hidden_1, 0.005, 0.1)
         gaussian(hidden_2, 0.005, 0.1)
         gaussian(last, 0.01)
-        return _assembled(features, (rows, columns), classifier)
+        network = _assembled(features, (rows, columns), classifier)
+        return nn.Sequential(OrderedDict(pixels=PixelUnits(), **dict(network.named_children())))
 
 
 class AlexNetOWT(Model):

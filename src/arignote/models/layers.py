@@ -7,7 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import torch
 from torch import nn
+
+PIXEL_DEVIATION = 58.0
+"""Of ImageNet's pixels, 0 to 255."""
+
+
+class PixelUnits(nn.Module):
+    """Images that were divided by their deviation in units of pixels again: AlexNet's."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """(N, C, H, W) -> the same, times ImageNet's deviation."""
+        return images * PIXEL_DEVIATION
 
 
 def local_response_norm() -> nn.LocalResponseNorm:
