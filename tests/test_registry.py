@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from arignote import registry
@@ -42,6 +44,15 @@ def test_unknown_names(family):
 def test_entries_keep_their_order():
     family = Registry("thing", Entry("b", "m:B", "b"), Entry("a", "m:A", "a"))
     assert [entry.name for entry in family] == ["b", "a"]
+
+
+@pytest.mark.parametrize("entry", list(registry.MODELS), ids=lambda entry: entry.name)
+def test_the_page_of_models_says_the_same(entry):
+    page = (Path(__file__).parents[1] / "docs" / "models.md").read_text(encoding="utf-8")
+    begin = f"| `{entry.name}` | {entry.parameters:,}"
+    (row,) = (line for line in page.splitlines() if line.startswith(begin))
+    assert f" | {entry.input} | " in row
+    assert not entry.paper or entry.paper.split()[-1] in row
 
 
 def test_a_dotted_target():

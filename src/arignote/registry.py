@@ -25,6 +25,12 @@ class Entry:
     """Of a data set: whether its spec names a folder."""
     in_file: bool = False
     """Of a data set: whether its spec names a file."""
+    parameters: int = 0
+    """Of a model: how many it has on inputs of its own kind (of a GAN: how many are exchanged)."""
+    input: str = ""
+    """Of a model: that kind, such as `3x224x224, 1000`: a sample's shape, and how many classes."""
+    paper: str = ""
+    """Of a model: who described it, `Krizhevsky 2012` or an arXiv number; empty: we."""
 
 
 class Registry:
@@ -168,23 +174,193 @@ CODECS = Registry(
 
 MODELS = Registry(
     "model",
-    Entry("digits-mlp", "arignote.models.digits:DigitsMLP", "two dense layers for 8x8 digits"),
-    Entry("digits-cnn", "arignote.models.digits:DigitsCNN", "small CNN for 8x8 digits"),
-    Entry("cifar10-cnn", "arignote.models.cifar10:Cifar10CNN", "small CNN for 32x32 colour images"),
     Entry(
-        "mlp-56m", "arignote.models.mlp:MLP56M", "56.6 M parameters in dense layers, for benches"
+        "digits-mlp",
+        "arignote.models.digits:DigitsMLP",
+        "two dense layers",
+        parameters=9_610,
+        input="1x8x8, 10",
     ),
-    Entry("gpt-nano", "arignote.models.gpt:GPTNano", "small transformer, predicts characters"),
-    Entry("gpt-small", "arignote.models.gpt:GPTSmall", "GPT-2's smallest transformer"),
-    Entry("char-lstm", "arignote.models.lstm:CharLSTM", "two LSTM layers that predict characters"),
-    Entry("lstm", "arignote.models.lstm:LSTM", "LSTM that classifies texts (textfolder:DIR)"),
+    Entry(
+        "digits-cnn",
+        "arignote.models.digits:DigitsCNN",
+        "two convolutions, two dense layers",
+        parameters=21_546,
+        input="1x8x8, 10",
+    ),
+    Entry(
+        "cifar10-cnn",
+        "arignote.models.cifar10:Cifar10CNN",
+        "three convolutions, no batch norm",
+        parameters=358_346,
+        input="3x32x32, 10",
+    ),
+    Entry(
+        "cifar10-toy",
+        "arignote.models.cifar10:Cifar10Toy",
+        "Theano-MPI's small CNN",
+        parameters=351_946,
+        input="3x32x32, 10",
+        paper="arXiv 1605.08325",
+    ),
+    Entry(
+        "cifar10-alexnet",
+        "arignote.models.alexnet:Cifar10AlexNet",
+        "AlexNet's proportions: much to exchange",
+        parameters=9_923_530,
+        input="3x32x32, 10",
+    ),
+    Entry(
+        "alexnet",
+        "arignote.models.alexnet:AlexNet",
+        "as in the paper: grouped, normalised",
+        parameters=60_965_224,
+        input="3x224x224, 1000",
+        paper="Krizhevsky 2012",
+    ),
+    Entry(
+        "alexnet-owt",
+        "arignote.models.alexnet:AlexNetOWT",
+        "ungrouped; torchvision's layout",
+        parameters=61_100_840,
+        input="3x224x224, 1000",
+        paper="arXiv 1404.5997",
+    ),
+    Entry(
+        "googlenet",
+        "arignote.models.googlenet:GoogLeNet",
+        "inception, two auxiliary heads in training",
+        parameters=13_378_280,
+        input="3x224x224, 1000",
+        paper="arXiv 1409.4842",
+    ),
+    Entry(
+        "vgg11",
+        "arignote.models.vgg:VGG11",
+        "torchvision's layout",
+        parameters=132_863_336,
+        input="3x224x224, 1000",
+        paper="arXiv 1409.1556",
+    ),
+    Entry(
+        "vgg16",
+        "arignote.models.vgg:VGG16",
+        "torchvision's layout",
+        parameters=138_357_544,
+        input="3x224x224, 1000",
+        paper="arXiv 1409.1556",
+    ),
+    Entry(
+        "resnet18",
+        "arignote.models.resnet:ResNet18",
+        "torchvision's layout; 3x3 stem below 64 pixels",
+        parameters=11_689_512,
+        input="3x224x224, 1000",
+        paper="arXiv 1512.03385",
+    ),
+    Entry(
+        "resnet50",
+        "arignote.models.resnet:ResNet50",
+        "the same, with bottlenecks",
+        parameters=25_557_032,
+        input="3x224x224, 1000",
+        paper="arXiv 1512.03385",
+    ),
+    Entry(
+        "resnet152",
+        "arignote.models.resnet:ResNet152",
+        "the same, deeper",
+        parameters=60_192_808,
+        input="3x224x224, 1000",
+        paper="arXiv 1512.03385",
+    ),
+    Entry(
+        "wide-resnet-16-4",
+        "arignote.models.wide_resnet:WideResNet16x4",
+        "normalised before each convolution",
+        parameters=2_748_890,
+        input="3x32x32, 10",
+        paper="arXiv 1605.07146",
+    ),
+    Entry(
+        "wide-resnet-28-4",
+        "arignote.models.wide_resnet:WideResNet28x4",
+        "the same, deeper",
+        parameters=5_849_050,
+        input="3x32x32, 10",
+        paper="arXiv 1605.07146",
+    ),
+    Entry(
+        "vit-tiny",
+        "arignote.models.vit:ViTTiny",
+        "vision transformer, DeiT-Ti; patches of 16 or 4",
+        parameters=5_717_416,
+        input="3x224x224, 1000",
+        paper="arXiv 2012.12877",
+    ),
+    Entry(
+        "mlp-56m",
+        "arignote.models.mlp:MLP56M",
+        "dense layers alone, for benches",
+        parameters=56_648_714,
+        input="3x32x32, 10",
+    ),
+    Entry(
+        "gpt-nano",
+        "arignote.models.gpt:GPTNano",
+        "small transformer, predicts characters",
+        parameters=1_032_704,
+        input="256 of 65 tokens",
+        paper="Radford 2019",
+    ),
+    Entry(
+        "gpt-small",
+        "arignote.models.gpt:GPTSmall",
+        "GPT-2's smallest transformer",
+        parameters=124_439_808,
+        input="1024 of 50257 tokens",
+        paper="Radford 2019",
+    ),
+    Entry(
+        "char-lstm",
+        "arignote.models.lstm:CharLSTM",
+        "two LSTM layers that predict characters",
+        parameters=946_625,
+        input="256 of 65 tokens",
+        paper="arXiv 1506.02078",
+    ),
+    Entry(
+        "lstm",
+        "arignote.models.lstm:LSTM",
+        "classifies texts (textfolder:DIR)",
+        parameters=1_412_354,
+        input="200 of 10000 words, 2",
+        paper="Hochreiter 1997",
+    ),
     Entry(
         "lsgan-digits",
         "arignote.models.lsgan:LSGANDigits",
-        "least-squares GAN that draws 8x8 digits; critics travel (--rule swap)",
+        "draws digits; critics travel (--rule swap)",
+        parameters=24_961,
+        input="1x8x8",
+        paper="arXiv 1611.04076",
     ),
-    Entry("lsgan", "arignote.models.lsgan:LSGAN", "least-squares GAN of images of any size"),
-    Entry("wgan", "arignote.models.wgan:WGAN", "Wasserstein GAN of images of any size"),
+    Entry(
+        "lsgan",
+        "arignote.models.lsgan:LSGAN",
+        "least-squares GAN of images of any size",
+        parameters=6_632_321,
+        input="1x28x28",
+        paper="arXiv 1611.04076",
+    ),
+    Entry(
+        "wgan",
+        "arignote.models.wgan:WGAN",
+        "Wasserstein GAN of images of any size",
+        parameters=13_393_089,
+        input="1x28x28",
+        paper="arXiv 1701.07875",
+    ),
 )
 
 DATA = Registry(

@@ -74,6 +74,20 @@ def test_lists(call, family, registries):
     assert out in call("list")[1]
 
 
+def test_the_list_of_models(call):
+    heads, *lines = call("list", "models")[1].splitlines()
+    assert heads.split("  ")[0] == "models"
+    assert max(map(len, lines)) <= 120
+    columns = [heads.index(word) for word in ("input, classes", "paper")]
+    for line, entry in zip(lines, MODELS, strict=True):
+        assert entry.parameters > 0
+        assert line.startswith(f"  {entry.name} ")
+        assert line[: columns[0]].endswith(f" {entry.parameters:,}  ")
+        assert line[columns[0] :].startswith(f"{entry.input}  ")
+        assert line[columns[1] :].startswith(f"{entry.paper or '-'}  ")
+        assert line.endswith(f"  {entry.summary}")
+
+
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion(call, shell, monkeypatch):
     code, out, err = call("completion", shell)

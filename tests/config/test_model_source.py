@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from arignote.config import theano_mpi
 from arignote.config.model_source import find_model
 from arignote.errors import UserError
 from arignote.registry import MODELS
@@ -46,6 +47,29 @@ def test_the_zoo(name):
     assert source.path.is_file()
     assert f"{source.module}:{source.class_name}" == MODELS.entry(name).target
     assert source.defaults["train.epochs"] >= 1
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours"),
+    [
+        ("theanompi.models.alex_net:AlexNet", "alexnet"),
+        ("theanompi.models.googlenet:GoogLeNet", "googlenet"),
+        ("theanompi.models.cifar10:Cifar10_model", "cifar10-toy"),
+        ("theanompi.models.lasagne_model_zoo.vgg16:VGG16", "vgg16"),
+        ("theanompi.models.lasagne_model_zoo.resnet50:ResNet50", "resnet50"),
+        ("theanompi.models.lasagne_model_zoo.resnet152:ResNet152", "resnet152"),
+        ("theanompi.models.keras_model_zoo.wresnet:Wide_ResNet", "wide-resnet-28-4"),
+    ],
+)
+def test_theano_mpis_names(theirs, ours):
+    assert find_model(theirs) == find_model(ours)
+
+
+def test_theano_mpis_names_stand_for_models_of_the_zoo():
+    # Models of text and GANs are named before they are there.
+    missing = {ours for ours in theano_mpi.MODELS.values() if ours not in MODELS}
+    assert missing <= {"lstm", "wgan", "lsgan"}
+    assert all(name.startswith(theano_mpi.PACKAGE) for name in theano_mpi.MODELS)
 
 
 def test_a_file_is_not_run(folder):
@@ -126,6 +150,11 @@ def test_load_imports_a_module(folder):
             r"no module 'json\.nowhere' for the model: 'json\.nowhere' is neither",
         ),
         (":Net", r"no module '' for the model"),
+        (
+            "theanompi.models.alex_net:Alexnet",
+            r"unknown model of Theano-MPI 'theanompi\.models\.alex_net:Alexnet': did you mean "
+            r"'theanompi\.models\.alex_net:AlexNet'\? known: ",
+        ),
         ("a..b:Net", r"no module 'a\.\.b' for the model"),
         ("sys:Net", r"(module|no module) 'sys' for the model"),
         ("folder_only:Net", r"module 'folder_only' for the model is not a Python file"),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from arignote.config.load import read_file, resolve
+from arignote.config.load import nest, read_file, resolve
+from arignote.config.model_source import find_model
 from arignote.config.session_cfg import device_settings, model_spec, read_session_cfg
 from arignote.errors import UserError
 
@@ -32,6 +33,32 @@ def test_a_whole_file(tmp_path):
         "launch": {"devices": ["cuda:0", "cuda:1"], "workers": 2},
     }
     assert resolve([(str(path), layer)]).launch.workers == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "model", "rule"),
+    [
+        (
+            "RULE=BSP\nMODELFILE=theanompi.models.alex_net\nMODELCLASS=AlexNet\nSIZE=2\n"
+            "DEVICES=cuda0,cuda1\n",
+            "alexnet",
+            "bsp",
+        ),
+        (
+            "RULE=BSP\nBSP_SYNC_TYPE=avg\nMODELCLASS=ResNet50\n"
+            "MODELFILE=theanompi.models.lasagne_model_zoo.resnet50\nDEVICES=cuda0,cuda1\n",
+            "resnet50",
+            "bsp:scheme=weights",
+        ),
+    ],
+)
+def test_a_session_of_theano_mpi(text, model, rule):
+    layer = read_session_cfg(text, "s")
+    source = find_model(layer["run"]["model"])
+    assert source == find_model(model)
+    settings = resolve([("model", nest(source.defaults, model)), ("s", layer)])
+    assert (settings.run.rule, settings.launch.workers) == (rule, 2)
+    assert settings.train.epochs == source.defaults["train.epochs"]
 
 
 def test_nothing_but_comments():
@@ -127,7 +154,13 @@ def test_the_last_assignment_counts():
 
 
 @pytest.mark.parametrize(
-    ("sync", "rule"), [("cdd", "bsp:scheme=gradient"), ("avg", "bsp:scheme=weights"), ("", "bsp")]
+    ("sync", "rule"),
+    [
+        ("cdd", "bsp:scheme=gradient"),
+        ("avg", "bsp:scheme=weights"),
+        ("swap", "swap"),
+        ("", "bsp"),
+    ],
 )
 def test_sync_types(sync, rule):
     assert read_session_cfg(f"BSP_SYNC_TYPE={sync}", "s")["run"]["rule"] == rule

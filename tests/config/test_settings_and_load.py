@@ -81,6 +81,7 @@ def test_settings_do_not_change():
         ({"optimizer": {"learning_rate": float("nan")}}, r"got nan, .*finite number"),
         ({"optimizer": {"learning_rate": float("inf")}}, r"got inf, .*finite number"),
         ({"optimizer": {"momentum": 1.0}}, r"optimizer\.momentum: got 1\.0, .*less than 1"),
+        ({"optimizer": {"bias_rate_factor": 0.0}}, r"optimizer\.bias_rate_factor: got 0\.0, "),
         ({"optimizer": {"name": "adma"}}, r"optimizer\.name: got 'adma', input should be 'sgd', "),
         ({"schedule": {"milestones": [1, "a"]}}, r"schedule\.milestones: got 'a', .*valid number"),
         ({"schedule": {"gamma": -0.1}}, r"schedule\.gamma: got -0\.1, "),
@@ -109,6 +110,14 @@ def test_settings_do_not_change():
             r"^optimizer: torch has no fused rmsprop: leave fused out",
         ),
         ({"schedule": {"name": "step"}}, r"^schedule: schedule\.name='step' needs schedule\.mile"),
+        (
+            {"schedule": {"horizon_epochs": 9.0, "name": "step", "milestones": [1.0]}},
+            r"horizon_epochs is for schedule\.name='poly' or 'cosine', got 'step': set sched",
+        ),
+        (
+            {"schedule": {"horizon_epochs": 9.5, "name": "poly"}},
+            r"^schedule\.horizon_epochs=9\.5 comes before the end, train\.epochs=10: the learning",
+        ),
         ({"schedule": {"milestones": [1]}}, r"milestones is for schedule\.name='step', got 'const"),
         (
             {"schedule": {"name": "step", "milestones": [2, 1]}},

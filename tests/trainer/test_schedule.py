@@ -36,6 +36,11 @@ def test_no_warm_up() -> None:
     assert growth(Schedule(), 8.0, 0.0) == 8.0
 
 
+def test_a_smaller_rate_needs_no_warm_up() -> None:
+    schedule = Schedule(warmup="geometric", warmup_epochs=5.0)
+    assert [growth(schedule, 0.25, e) for e in (0, 2, 9)] == [0.25, 0.25, 0.25]
+
+
 def test_step() -> None:
     schedule = Schedule(name="step", milestones=[20.0, 40.0, 60.0])
     factors = [curve(schedule, e, 70) for e in (0, 19.99, 20, 40, 69)]
@@ -47,6 +52,14 @@ def test_poly_and_cosine_and_constant() -> None:
     assert curve(Schedule(name="cosine"), 25, 100) == pytest.approx((1 + math.sqrt(0.5)) / 2)
     assert curve(Schedule(name="cosine"), 100, 100) == pytest.approx(0.0)
     assert curve(Schedule(), 99, 100) == 1.0
+
+
+def test_a_horizon_beyond_the_run() -> None:
+    # GoogLeNet's in Theano-MPI: the square root of what is left of 240 epochs, of which 90 are run.
+    schedule = Schedule(name="poly", power=0.5, horizon_epochs=240.0)
+    factors = [curve(schedule, e, 90) for e in (0, 60, 90)]
+    assert factors == pytest.approx([1, math.sqrt(0.75), math.sqrt(0.625)])
+    assert curve(Schedule(name="cosine", horizon_epochs=20.0), 10, 15) == pytest.approx(0.5)
 
 
 def test_all_together() -> None:

@@ -134,6 +134,34 @@ def test_decay_leaves_out_biases_and_norms() -> None:
     assert built.defaults["nesterov"]
 
 
+@pytest.mark.parametrize("decay_all", [True, False])
+def test_biases_at_twice_the_rate(decay_all: bool) -> None:
+    module = nn.Sequential(nn.Linear(1, 1), nn.BatchNorm1d(1))
+    settings = Optimizer(
+        learning_rate=0.5, weight_decay=0.1, decay_all=decay_all, bias_rate_factor=2.0
+    )
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.fill_(1.0)
+            parameter.grad = torch.ones_like(parameter)
+    optimizer = build_optimizer(module, module.parameters(), settings)
+    assert optimizer.param_groups[0]["lr"] == 0.5
+    optimizer.step()
+    # w - rate (gradient + decay w): 1 - 0.5 * 1.1, and without decay 1 - 0.5; biases at rate 1.
+    gamma, bias = (0.45, -0.1) if decay_all else (0.5, 0.0)
+    moved = [float(parameter.detach()) for parameter in module.parameters()]
+    assert moved == pytest.approx([0.45, bias, gamma, bias], abs=1e-6)
+
+
+def test_the_schedule_keeps_the_ratio_of_the_rates(train: Any) -> None:
+    settings = {"optimizer.bias_rate_factor": 2.0, "optimizer.learning_rate": 0.04}
+    settings |= {"run.model": "digits-mlp", "train.steps": 3, "schedule.name": "constant"}
+    settings |= {"schedule.scaling": "none"}
+    weights, biases = train(2, settings).trainer.task.replica.optimizer.param_groups
+    assert (weights["lr"], biases["lr"]) == (0.04, 0.08)
+    assert [len(group["params"]) for group in (weights, biases)] == [2, 2]
+
+
 def test_model_without_build(train: Any, tmp_path: Any) -> None:
     (tmp_path / "lazy.py").write_text(
         "from arignote import Model\nclass Lazy(Model):\n    defaults = {'run.data': 'digits'}\n"

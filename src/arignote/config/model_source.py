@@ -1,8 +1,9 @@
 """Find a model's source without importing it, so that a launcher without torch can check it.
 
-MODEL is a zoo name, `path/to/file.py:Class` or `package.module:Class`. The class must stand
-in that file (defined or imported there); its `defaults`, the settings it brings along, are
-read as a literal from the class or from its bases in the same file.
+MODEL is a zoo name, `path/to/file.py:Class` or `package.module:Class`; Theano-MPI's names of its
+models stand for the zoo's. The class must stand in that file (defined or imported there); its
+`defaults`, the settings it brings along, are read as a literal from the class or from its bases in
+the same file.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
 
+from arignote.config import theano_mpi
 from arignote.errors import UserError, unknown
 from arignote.registry import MODELS
 
@@ -59,6 +61,10 @@ def find_model(name: str) -> ModelSource:
             "no model given: arignote train MODEL; known: "
             + ", ".join(entry.name for entry in MODELS)
         )
+    if name.startswith(theano_mpi.PACKAGE):
+        if name not in theano_mpi.MODELS:
+            raise UserError(unknown("model of Theano-MPI", name, theano_mpi.MODELS))
+        name = theano_mpi.MODELS[name]
     place, colon, class_name = name.rpartition(":")
     if not colon:
         if name.endswith(".py"):

@@ -5,7 +5,8 @@ MODELFILE=my_models/alex_net.py
 MODELCLASS=AlexNet
 DEVICES=cuda0,cuda1              or  DEVICES=('host1:cuda0,cuda1' 'host2:cuda0')
                                  of EASGD and ASGD the first is the server's
-BSP_SYNC_TYPE=cdd                gradient (cdd) or weights (avg)
+SIZE=2                           as many as DEVICES says: not read
+BSP_SYNC_TYPE=cdd                gradient (cdd) or weights (avg); swap is a rule of its own here
 BSP_EXCH_STRATEGY=ar
 """
 
@@ -20,7 +21,10 @@ from arignote.config.devices import parse_device
 from arignote.errors import UserError, unknown
 
 _ASSIGNMENT = re.compile(r"^\s*(?:export\s+)?([A-Za-z_]+)=(.*)$", re.DOTALL)
-_KEYS = ("RULE", "MODELFILE", "MODELCLASS", "DEVICES", "BSP_SYNC_TYPE", "BSP_EXCH_STRATEGY")
+_KEYS = (
+    *("RULE", "MODELFILE", "MODELCLASS", "DEVICES", "SIZE"),
+    *("BSP_SYNC_TYPE", "BSP_EXCH_STRATEGY"),
+)
 SCHEMES = {"cdd": "gradient", "avg": "weights"}
 """Theano-MPI's sync types -> our names of the schemes."""
 FIRST_SERVES = ("easgd", "asgd")
@@ -42,9 +46,9 @@ def read_session_cfg(text: str, path: str) -> dict[str, Any]:
     rule = values.get("RULE", "BSP").lower()
     sync = values.get("BSP_SYNC_TYPE", "")
     if sync and rule == "bsp":
-        if sync not in SCHEMES:
-            raise UserError(f"{path}: {unknown('BSP_SYNC_TYPE', sync, SCHEMES)}")
-        rule += f":scheme={SCHEMES[sync]}"
+        if sync not in (*SCHEMES, "swap"):
+            raise UserError(f"{path}: {unknown('BSP_SYNC_TYPE', sync, (*SCHEMES, 'swap'))}")
+        rule = "swap" if sync == "swap" else f"bsp:scheme={SCHEMES[sync]}"
     layer["run"]["rule"] = rule
     if values.get("BSP_EXCH_STRATEGY"):
         layer["run"]["exchange"] = values["BSP_EXCH_STRATEGY"]

@@ -137,6 +137,8 @@ class Optimizer(Section):
     """False: no weight decay on biases and normalisation parameters."""
     fused: bool | None = None
     """Torch's update in one pass (not of rmsprop); unset: where workers do not share it out."""
+    bias_rate_factor: Positive = 1.0
+    """Biases learn at this times the learning rate (Caffe and Theano-MPI: 2)."""
 
     @model_validator(mode="after")
     def _fits(self) -> Optimizer:
@@ -167,12 +169,15 @@ class Schedule(Section):
     """step: the factor at each milestone."""
     power: Positive = 1.0
     """poly: the exponent of (1 - progress)."""
+    horizon_epochs: NonNegative = 0.0
+    """poly and cosine: the epoch at which the curve ends, not before train.epochs; 0: there."""
     scaling: Literal["none", "linear", "sqrt"] = "none"
     """How the rate grows with global batch / reference_batch_size."""
     reference_batch_size: Annotated[int, Field(ge=1, le=10**12)] = 32
     """The global batch for which optimizer.learning_rate was chosen."""
     warmup: Literal["none", "linear", "geometric", "from-zero"] = "none"
-    """How the rate grows from the base to the scaled one; from-zero: from nothing, linearly."""
+    """How the rate grows from the base to the scaled one, where that is higher; from-zero: from
+    nothing, linearly."""
     warmup_epochs: NonNegative = 5.0
     """How long that takes."""
 
@@ -181,7 +186,15 @@ class Schedule(Section):
         if self.name == "step" and not self.milestones:
             raise ValueError("schedule.name='step' needs schedule.milestones, such as [20, 40]")
         if self.milestones and self.name != "step":
-            raise ValueError(f"schedule.milestones is for schedule.name='step', got {self.name!r}")
+            raise ValueError(
+                f"schedule.milestones is for schedule.name='step', got {self.name!r}: "
+                "set schedule.milestones=[]"
+            )
+        if self.horizon_epochs and self.name not in ("poly", "cosine"):
+            raise ValueError(
+                "schedule.horizon_epochs is for schedule.name='poly' or 'cosine', "
+                f"got {self.name!r}: set schedule.horizon_epochs=0"
+            )
         if sorted(self.milestones) != self.milestones:
             raise ValueError(f"schedule.milestones must ascend, got {self.milestones}")
         return self
@@ -219,3 +232,13 @@ class Settings(Section):
     schedule: Schedule = Schedule()
     checkpoint: Checkpoint = Checkpoint()
     recorder: Recorder = Recorder()
+
+    @model_validator(mode="after")
+    def _fits(self) -> Settings:
+        horizon, epochs = self.schedule.horizon_epochs, self.train.epochs
+        if 0 < horizon < epochs:
+            raise ValueError(
+                f"schedule.horizon_epochs={horizon:g} comes before the end, train.epochs={epochs}: "
+                "the learning rate would be 0 from there on; raise it, or set it to 0"
+            )
+        return self

@@ -50,9 +50,14 @@ class CharLSTM(LanguageModel):
         "schedule.reference_batch_size": 32,
     }
 
+    dropout = 0.2
+    """After each of the two LSTM layers."""
+
     def build(self) -> nn.Module:
         """torch's initialisation: uniform in +-1/sqrt(width)."""
-        return CharLSTMModule(len(self.dataset.vocabulary), embedding=128, width=256, dropout=0.2)
+        return CharLSTMModule(
+            len(self.dataset.vocabulary), embedding=128, width=256, dropout=self.dropout
+        )
 
 
 class LSTMModule(nn.Module):

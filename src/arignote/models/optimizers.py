@@ -21,26 +21,32 @@ _NORMS = (
 def parameter_groups(
     module: nn.Module, params: Iterable[nn.Parameter], settings: Optimizer
 ) -> list[dict[str, Any]]:
-    """`params` in groups with and without weight decay.
+    """`params` in groups that share weight decay and learning rate; the first is of weights.
 
-    Without decay_all, biases and all parameters of normalisation layers are not decayed.
+    Without decay_all, biases and all parameters of normalisation layers are not decayed. Biases
+    (beta of a normalisation among them) learn at bias_rate_factor times the rate.
     """
-    wanted = list(params)
-    if settings.decay_all or not settings.weight_decay:
-        return [{"params": wanted, "weight_decay": settings.weight_decay}]
+    biases: set[int] = set()
     plain: set[int] = set()
     for layer in module.modules():
         for name, parameter in layer.named_parameters(recurse=False):
             # LSTM has bias_ih_l0, attention in_proj_bias.
-            if isinstance(layer, _NORMS) or "bias" in name:
+            if "bias" in name:
+                biases.add(id(parameter))
+            elif isinstance(layer, _NORMS):
                 plain.add(id(parameter))
-    decayed = [p for p in wanted if id(p) not in plain]
-    kept = [p for p in wanted if id(p) in plain]
-    groups = [
-        {"params": decayed, "weight_decay": settings.weight_decay},
-        {"params": kept, "weight_decay": 0.0},
+    factor, decay = settings.bias_rate_factor, settings.weight_decay
+    kept = set() if settings.decay_all or not decay else plain | biases
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for parameter in params:
+        rate = factor if id(parameter) in biases else 1.0
+        groups.setdefault((rate, 0.0 if id(parameter) in kept else decay), []).append(parameter)
+    # Weights come first: the rate that is shown is theirs.
+    order = sorted(groups, key=lambda group: (group[0] != 1.0, -group[1]))
+    return [
+        {"params": groups[key], "weight_decay": key[1], "lr": settings.learning_rate * key[0]}
+        for key in order
     ]
-    return [group for group in groups if group["params"]]
 
 
 def build_optimizer(

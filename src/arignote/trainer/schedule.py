@@ -3,12 +3,12 @@
     rate(e) = base * growth(e) * curve(e)        e = epochs done, fractions included
 
     factor    = global batch / reference (linear), its square root (sqrt), or 1 (none)
-    growth(e) = factor                                 without warm-up, and after it
+    growth(e) = factor                                 without warm-up, after it, or if below 1
                 1 + (factor - 1) e/w                   linear warm-up over w epochs
                 factor ** (e/w)                        geometric warm-up
                 factor * e/w                           warm-up from zero
     curve(e)  = gamma ** (milestones <= e)             step
-                (1 - e/E) ** power                     poly
+                (1 - e/E) ** power                     poly; E: epochs, or horizon_epochs
                 (1 + cos(pi e/E)) / 2                  cosine
                 1                                      constant
 
@@ -38,12 +38,14 @@ def growth(settings: Schedule, factor: float, epochs_done: float) -> float:
     share = epochs_done / warm
     if settings.warmup == "from-zero":
         return factor * share
+    if factor <= 1:
+        return factor
     return 1 + (factor - 1) * share if settings.warmup == "linear" else factor**share
 
 
 def curve(settings: Schedule, epochs_done: float, epochs: float) -> float:
     """The schedule's factor, 1 at the start."""
-    progress = min(epochs_done / epochs, 1.0)
+    progress = min(epochs_done / (settings.horizon_epochs or epochs), 1.0)
     if settings.name == "step":
         passed = sum(milestone <= epochs_done for milestone in settings.milestones)
         return math.pow(settings.gamma, passed)

@@ -1,0 +1,34 @@
+"""What models of images ask of their data, and what layers leave of a picture's side."""
+
+from __future__ import annotations
+
+from arignote.data.base import Dataset
+from arignote.errors import UserError
+
+
+def image_shape(dataset: Dataset, model: str, *, least: int = 1) -> tuple[int, int, int]:
+    """(channels, height, width) of the samples, for the model of the name `model`.
+
+    Raises:
+        UserError: they are no images, or a side is shorter than `least` pixels.
+    """
+    shape = dataset.sample_shape
+    if len(shape) != 3:
+        raise UserError(
+            f"{model} trains on images, of channels x height x width, but a sample's shape is "
+            f"{shape}: choose other data, or another of `arignote list models`"
+        )
+    channels, height, width = shape
+    if min(height, width) < least:
+        raise UserError(
+            f"{model} needs images of at least {least} x {least} pixels, got {height} x {width}: "
+            "use larger ones, or a model for small ones, such as cifar10-cnn or resnet18"
+        )
+    return channels, height, width
+
+
+def side_after(side: int, *windows: tuple[int, int, int]) -> int:
+    """Pixels of a side after convolutions or pools of (kernel, stride, padding), in turn."""
+    for kernel, stride, padding in windows:
+        side = (side + 2 * padding - kernel) // stride + 1
+    return side
