@@ -293,7 +293,7 @@ MODELS = Registry(
     Entry(
         "vit-tiny",
         "arignote.models.vit:ViTTiny",
-        "vision transformer, DeiT-Ti; patches of 16 or 4",
+        "DeiT-Ti, a transformer; patches of 16 or 4",
         parameters=5_717_416,
         input="3x224x224, 1000",
         paper="arXiv 2012.12877",
