@@ -1,11 +1,12 @@
 """All rules on CIFAR-10, at equal samples, each with settings found by an equal small search.
 
     python benchmarks/rules_study.py search --data DIR --out benchmarks/results/rules-study
+    python benchmarks/rules_study.py final  --data DIR --out benchmarks/results/rules-study
     python benchmarks/rules_study.py run    --data DIR --out benchmarks/results/rules-study
     python benchmarks/rules_study.py report --out benchmarks/results/rules-study
 
-Each run adds a line to search.jsonl or run.jsonl as soon as it is over, and runs that stand there
-are not made again: kill it and start it anew as you like. DIR holds CIFAR-10 in any form that
+Each run adds a line to search.jsonl, final.jsonl or run.jsonl as soon as it is over, and runs that
+stand there are not made again: kill it and start it anew as you like. DIR holds CIFAR-10 in any form that
 `cifar10:` or `imagefolder:` read. A smoke test: `--samples 2000 --epochs 1 --only bsp,easgd`, for
 `search` and `run` alike, with an --out of its own.
 """
@@ -17,15 +18,26 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 import click
 from studies.cut import WHOLE, cut
-from studies.rules_plan import SUBJECTS, Job, Subject, choose, run_jobs, search_jobs, select
+from studies.rules_plan import (
+    SUBJECTS,
+    Job,
+    Subject,
+    choose,
+    final_jobs,
+    run_jobs,
+    search_jobs,
+    select,
+)
 from studies.rules_report import write_report
 from studies.runs import Records, make
 
 _ROOT = Path(__file__).parents[1]
+Stage = Literal["search", "final", "run"]
+STAGES = get_args(Stage)
 _FOLDER = click.Path(file_okay=False, path_type=Path)
 F = TypeVar("F", bound=Callable[..., Any])
 _out = click.option("--out", type=_FOLDER, required=True, help="Where the records are kept.")
@@ -80,23 +92,28 @@ def study() -> None:
 @_training_options(epochs=6, samples=10_000)
 def search(**given: Any) -> None:
     """Train every candidate of every rule on a part of the training set, n = 2, seed 0."""
-    _make("search", search_jobs(_selected(given), given["epochs"], given["samples"]), given)
-    for name, record in _chosen(given["out"]).items():
+    _make("search", search_jobs(_selected(given["only"]), given["epochs"], given["samples"]), given)
+    for name, record in _chosen(given["out"], "search").items():
         rate = record["job"]["learning_rate"]
         best = f"{record['accuracy'][-1]:.2%}"
         click.echo(f"{name}: {record['job']['rule']}, learning rate {rate:g}: {best}")
 
 
 @study.command()
+@_training_options(epochs=8, samples=20_000)
+def final(**given: Any) -> None:
+    """Train what the search chose for longer, and at a lower rate; n = 2, seed 0."""
+    jobs = [record["job"] for record in _searched(given["out"], given["only"])]
+    _make("final", final_jobs(jobs, given["epochs"], given["samples"]), given)
+
+
+@study.command()
 @_training_options(epochs=10, samples=WHOLE)
 def run(**given: Any) -> None:
     """Train every rule with the settings chosen for it: the cells of the table."""
-    chosen = _chosen(given["out"])
-    asked = _selected(given)
-    for subject in asked:
-        if subject.name not in chosen:
-            click.echo(f"{subject.name}: left out, for no candidate of it has finished a search")
-    jobs = [chosen[subject.name]["job"] for subject in asked if subject.name in chosen]
+    searched = _searched(given["out"], given["only"])
+    finals = _chosen(given["out"], "final")
+    jobs = [finals.get(record["job"]["subject"], record)["job"] for record in searched]
     _make("run", run_jobs(jobs, given["epochs"], given["samples"]), given)
 
 
@@ -112,35 +129,46 @@ def run(**given: Any) -> None:
 @click.option("--date", default=time.strftime("%Y-%m-%d"), show_default="today")
 def report(out: Path, to: Path, date: str) -> None:
     """Write the table and the curves of what is there so far."""
-    searched, ran = Records(out / "search.jsonl").read(), Records(out / "run.jsonl").read()
+    stages = {stage: Records(out / f"{stage}.jsonl").read() for stage in STAGES}
     try:
-        page = write_report(searched, ran, to, f"{date}-rules")
+        page = write_report(stages, to, f"{date}-rules")
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     click.echo(f"written: {page}")
 
 
-def _selected(given: dict[str, Any]) -> list[Subject]:
+def _searched(out: Path, only: str | None) -> list[dict[str, Any]]:
+    """The records that the search chose, of the rules that are asked for."""
+    chosen = _chosen(out, "search")
+    asked = _selected(only)
+    for subject in asked:
+        if subject.name not in chosen:
+            click.echo(f"{subject.name}: left out, for no candidate of it has finished a search")
+    return [chosen[subject.name] for subject in asked if subject.name in chosen]
+
+
+def _selected(only: str | None) -> list[Subject]:
     try:
-        return select(given["only"])
+        return select(only)
     except KeyError as error:
         known = ", ".join(subject.name for subject in SUBJECTS)
         raise click.UsageError(f"--only: no rule {error} here; there are {known}") from None
 
 
-def _chosen(out: Path) -> dict[str, dict[str, Any]]:
+def _chosen(out: Path, stage: Stage) -> dict[str, dict[str, Any]]:
     try:
-        return choose(Records(out / "search.jsonl").read())
+        return choose(Records(out / f"{stage}.jsonl").read())
     except ValueError as error:
         raise click.UsageError(str(error)) from None
 
 
-def _make(stage: Literal["search", "run"], jobs: Iterable[Job], given: dict[str, Any]) -> None:
+def _make(stage: Stage, jobs: Iterable[Job], given: dict[str, Any]) -> None:
     """Perform what is not recorded yet, one after the other."""
 
     def data() -> Path:
         try:
-            return cut(given["data"], given["work"].absolute(), stage, given["samples"])
+            held = "run" if stage == "run" else "search"
+            return cut(given["data"], given["work"].absolute(), held, given["samples"])
         except ValueError as error:
             raise click.UsageError(str(error)) from None
 

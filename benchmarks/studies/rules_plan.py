@@ -14,6 +14,8 @@ EXCHANGE = "asa"
 """Of all rules that average together; not auto, which takes shm here, where no byte is counted."""
 CLOSE = 1.0
 """How many points a rule may be from bsp."""
+FINAL_FACTORS = (1, 0.6)
+"""Of the rate that the search chose: so short a training likes higher ones than a longer does."""
 CELLS = ((2, 0), (4, 0), (2, 1), (2, 2))
 """(workers, seed) in the order of the runs: soon there is a whole table, then it gets surer."""
 
@@ -144,7 +146,7 @@ class Job:
     """One training; two that are equal in all of this are the same, and made once."""
 
     stage: str
-    """search or run."""
+    """search, final or run."""
     subject: str
     rule: str
     learning_rate: float
@@ -203,6 +205,15 @@ def search_jobs(subjects: Iterable[Subject], epochs: int, samples: int) -> Itera
         for rule, factor in s.candidates:
             rate = round(factor * BASE_RATE, 6)
             yield Job("search", s.name, rule, rate, s.scaling, 2, 0, epochs, samples)
+
+
+def final_jobs(chosen: Sequence[dict[str, Any]], epochs: int, samples: int) -> Iterator[Job]:
+    """The search's candidates (jobs) in a longer training, and each with a lower rate."""
+    for job in chosen:
+        for factor in FINAL_FACTORS:
+            rate = round(factor * job["learning_rate"], 6)
+            fixed = {"epochs": epochs, "samples": samples, "learning_rate": rate}
+            yield Job(**{**job, **fixed, "stage": "final"})
 
 
 def run_jobs(chosen: Sequence[dict[str, Any]], epochs: int, samples: int) -> Iterator[Job]:
