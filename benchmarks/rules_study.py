@@ -6,9 +6,9 @@
     python benchmarks/rules_study.py report --out benchmarks/results/rules-study
 
 Each run adds a line to search.jsonl, final.jsonl or run.jsonl as soon as it is over, and runs that
-stand there are not made again: kill it and start it anew as you like. DIR holds CIFAR-10 in any form that
-`cifar10:` or `imagefolder:` read. A smoke test: `--samples 2000 --epochs 1 --only bsp,easgd`, for
-`search` and `run` alike, with an --out of its own.
+stand there are not made again: kill it and start it anew as you like. DIR holds CIFAR-10 in any
+form that `cifar10:` or `imagefolder:` read. A smoke test: `--samples 2000 --epochs 1 --only
+bsp,easgd`, for `search` and `run` alike, with an --out of its own.
 """
 
 from __future__ import annotations
