@@ -57,6 +57,22 @@ def test_modes(tmp_path, mode):
     assert decode_any(str(path), (3, 4, 4)).shape == (1, 4, 4, 3)
 
 
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_16_bits_in_either_order_of_bytes(tmp_path, order):
+    values = np.array([[0, 128 * 256], [255 * 256, 7 * 256 + 200]], f"{order}u2")
+    Image.fromarray(values).save(tmp_path / "a.tiff")
+    assert np.array_equal(
+        decode_any(str(tmp_path / "a.tiff"), (1, 2, 2))[0, ..., 0], [[0, 128], [255, 7]]
+    )
+
+
+def test_a_large_picture_is_decoded_without_a_word(tmp_path, monkeypatch):
+    Image.new("1", (12, 12), 1).save(tmp_path / "large.png")
+    # Above it Pillow warns, above twice as much it refuses.
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    assert (decode_any(str(tmp_path / "large.png"), (1, 8, 8)) == 255).all()
+
+
 def test_what_is_no_picture(tmp_path):
     Image.fromarray(picture(64, 64)).save(tmp_path / "cut.png")
     content = (tmp_path / "cut.png").read_bytes()

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
 from arignote.cli import inference, main
 from arignote.data.card import DataCard
@@ -88,6 +89,28 @@ def test_a_mistake_that_only_the_child_sees(call: Call, trained: Any, tmp_path: 
     code, out, err = call("infer", trained.folder, "notes.txt")
     assert (code, out) == (2, "")
     assert err == "arignote: error: notes.txt is no picture that Pillow can read\n"
+
+
+def test_words_of_a_model_that_end_in_no_new_line(
+    call: Call, make_run: Any, flat_weights: Any, pictures: DataCard, tmp_path: Path
+) -> None:
+    (tmp_path / "talks.py").write_text(
+        "import sys\nfrom torch import nn\nfrom arignote import Model\n\n\nclass Talks(Model):\n"
+        "    def build(self):\n        sys.stdout.buffer.write(b'\\xff loading')\n"
+        "        return nn.Sequential(nn.Flatten(), nn.Linear(72, 3))\n"
+    )
+    run = make_run(f"{tmp_path / 'talks.py'}:Talks", flat_weights, pictures)
+    Image.new("RGB", (4, 6)).save(tmp_path / "a.png")
+    code, out, err = call("infer", run, "a.png", "--json")
+    assert (code, err) == (0, "\ufffd loading\n")
+    assert json.loads(out)["images"][0]["file"] == "a.png"
+
+
+@pytest.mark.parametrize("temperature", ["nan", "inf", "-1", "1e-40", "1001"])
+def test_temperatures_that_nothing_can_be_drawn_at(call: Call, temperature: str) -> None:
+    code, out, err = call("infer", "none", "--prompt", "a", f"--temperature={temperature}")
+    assert (code, out) == (2, "")
+    assert err.endswith(": expected 0, or 0.01 ... 1000\n")
 
 
 def test_evaluate_as_json(call_here: Call, trained: Any) -> None:

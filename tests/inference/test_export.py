@@ -140,3 +140,9 @@ def test_a_model_that_cannot_be_traced(
 def test_where_nothing_can_be_written(trained: Any) -> None:
     with pytest.raises(UserError, match=r"/proc/out\.safetensors cannot be written: "):
         ask(trained.folder, Path("/proc/out.safetensors"))
+
+
+@pytest.mark.compiles
+def test_where_no_program_can_be_written(trained: Any) -> None:
+    with pytest.raises(UserError, match=r"/proc/out\.pt2 cannot be written: "):
+        ask(trained.folder, Path("/proc/out.pt2"))

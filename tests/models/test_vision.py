@@ -142,6 +142,8 @@ def test_other_sizes_of_images(name: str, data: str, parameters: int) -> None:
         ("alexnet-owt", "3x32x32,10", r"alexnet-owt needs .* 63 x 63 pixels, got 32 x 32: use la"),
         ("vgg11", "3x31x31,10", r"vgg11 needs images of at least 32 x 32 pixels, got 31 x 31"),
         ("vgg16", "3x32x16,10", r"vgg16 needs images of at least 32 x 32 pixels, got 32 x 16"),
+        ("digits-cnn", "1x1x8,10", r"digits-cnn needs images of at least 2 x 2 pixels, got 1 x 8"),
+        ("cifar10-cnn", "3x7x8,10", r"cifar10-cnn needs images of at least 8 x 8 pixels, got 7"),
         ("cifar10-toy", "3x27x27,10", r"cifar10-toy needs images of at least 28 x 28 pixels"),
         ("vit-tiny", "3x30x32,10", r"patches of 4 x 4 pixels, got 30 x 32: use sides that are mu"),
         ("vit-tiny", "3x96x100,10", r"patches of 16 x 16 pixels, got 96 x 100: use sides that are"),
@@ -158,7 +160,9 @@ def test_images_that_do_not_fit(name: str, data: str, message: str) -> None:
     [
         "alexnet",
         "cifar10-alexnet",
+        "cifar10-cnn",
         "cifar10-toy",
+        "digits-cnn",
         "googlenet",
         "vgg11",
         "resnet18",

@@ -178,3 +178,13 @@ def test_a_model_of_another_framework(train: Any, tmp_path: Path) -> None:
     }
     with pytest.raises(UserError, match=r"for PyTorch models: lsgan-digits loads its own weights"):
         train(1, settings)
+
+
+@pytest.mark.parametrize("kept", [0, 1, 60])
+def test_a_cut_file_of_the_old_format(tmp_path: Path, kept: int) -> None:
+    path = tmp_path / "cut.pth"
+    torch.save({"a": torch.ones(3)}, path, _use_new_zipfile_serialization=False)
+    path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(UserError, match=r"cut\.pth cannot be read \(.+\): get it again") as caught:
+        read_weights(path)
+    assert "\n" not in str(caught.value)

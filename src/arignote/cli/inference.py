@@ -17,6 +17,7 @@ import click
 _checkpoint = click.option(
     "--checkpoint", default="last", metavar="last|best|NAME", help="Which of the run's checkpoints."
 )
+_LEAST_TEMPERATURE, _MOST_TEMPERATURE = 0.01, 1000.0
 _json = click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 
 
@@ -49,7 +50,7 @@ def evaluate(run: str, data: str | None, checkpoint: str, as_json: bool) -> None
 @click.option("--length", type=click.IntRange(1, 10**6), default=200, help="Tokens to generate.")
 @click.option(
     "--temperature",
-    type=click.FloatRange(0, 1e3),
+    type=float,
     default=0.8,
     help="Below 1: likelier tokens; above: rarer ones; 0: always the likeliest.",
 )
@@ -73,6 +74,12 @@ def infer(
     if bool(images) == (prompt is not None):
         got = "both images and" if images else "neither images nor"
         raise UserError(f"got {got} --prompt: give image files, or --prompt TEXT")
+    # Of scores divided by less nothing finite would be left, and nan is in no range of click's.
+    if temperature and not _LEAST_TEMPERATURE <= temperature <= _MOST_TEMPERATURE:
+        raise UserError(
+            f"--temperature {temperature:g}: expected 0, or {_LEAST_TEMPERATURE:g} ... "
+            f"{_MOST_TEMPERATURE:g}"
+        )
     _check_run(run)
     for image in images:
         if not Path(image).is_file():
@@ -158,14 +165,18 @@ def _ask(verb: str, run: str, checkpoint: str, **options: Any) -> dict[str, Any]
     request = Request(verb, run, checkpoint, options)
     command = [sys.executable, "-m", "arignote.inference"]
     with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, encoding="utf-8"
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        encoding="utf-8",
+        errors="replace",
     ) as child:
         printed, _ = child.communicate(request.text())
     result: dict[str, Any] | None = None
     for line in printed.splitlines():
         if line.startswith(RESULT_PREFIX):
             result = json.loads(line.removeprefix(RESULT_PREFIX))
-        else:
+        elif line:
             # The model's own code may print.
             click.echo(line, err=True)
     if result is None:

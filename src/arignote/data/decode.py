@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import math
 import struct
+import warnings
 import zlib
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +20,7 @@ from arignote.errors import DataError
 
 _FORMATS = ("JPEG", "PNG")
 _START_PROGRAMS = ("EPS",)
-_16_BITS = ("I", "I;16")
+_16_BITS = ("I", "I;16", "I;16B", "I;16L", "I;16N")
 _THREADS = 4
 _KEPT_BYTES = 2**31
 _DAMAGED = (
@@ -77,10 +78,13 @@ def decode_any(path: str, sample_shape: tuple[int, int, int]) -> Images:
     Image.init()
     formats = [name for name in Image.ID if name not in _START_PROGRAMS]
     try:
-        with Image.open(io.BytesIO(content), formats=formats) as image:
-            fitted = _fit(image, (width, height))
-            # A copy: Pillow's own memory is read-only.
-            array = np.array(fitted if channels == 3 else fitted.convert("L"))
+        with warnings.catch_warnings():
+            # Pillow warns of large pictures, and of much that is odd in a file: it decodes them.
+            warnings.simplefilter("ignore")
+            with Image.open(io.BytesIO(content), formats=formats) as image:
+                fitted = _fit(image, (width, height))
+                # A copy: Pillow's own memory is read-only.
+                array = np.array(fitted if channels == 3 else fitted.convert("L"))
     except UnidentifiedImageError:
         raise BadImageError(f"{path} is no picture that Pillow can read") from None
     except _DAMAGED as error:

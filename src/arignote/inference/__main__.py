@@ -35,4 +35,5 @@ if __name__ == "__main__":
     except KeyboardInterrupt:
         # The command line says it all.
         sys.exit(130)
-    sys.stdout.write(RESULT_PREFIX + json.dumps(result) + "\n")
+    # On a line of its own, whatever the model's code has printed.
+    sys.stdout.write("\n" + RESULT_PREFIX + json.dumps(result) + "\n")

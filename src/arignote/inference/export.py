@@ -6,6 +6,7 @@ any number of samples at once. All of them say what the model was trained on.
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import warnings
@@ -91,7 +92,10 @@ def _write_pt2(trained: Trained, path: Path) -> None:
         trained,
         lambda: torch.export.export(trained.module, arguments, dynamic_shapes=shapes),
     )
-    torch.export.save(program, path, extra_files={METADATA_FILE: json.dumps(metadata(trained))})
+    # Where torch writes the file itself, a full disk ends the process.
+    content = io.BytesIO()
+    torch.export.save(program, content, extra_files={METADATA_FILE: json.dumps(metadata(trained))})
+    path.write_bytes(content.getbuffer())
 
 
 def _write_onnx(trained: Trained, path: Path) -> None:

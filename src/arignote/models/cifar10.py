@@ -34,8 +34,11 @@ class Cifar10CNN(Model):
         """conv5 32 - pool - conv3 64 - pool - conv3 128 - pool - dense 128 - dense.
 
         ReLU and the maximum commute; after pooling ReLU has a quarter of the work.
+
+        Raises:
+            UserError: the samples are no images of at least 8 x 8.
         """
-        channels, height, width = self.dataset.sample_shape
+        channels, height, width = image_shape(self.dataset, "cifar10-cnn", least=8)
         return nn.Sequential(
             nn.Conv2d(channels, 32, 5, padding=2),
             nn.MaxPool2d(2),

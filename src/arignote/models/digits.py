@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from arignote.models.base import Model
+from arignote.models.images import image_shape
 
 
 class DigitsMLP(Model):
@@ -49,8 +50,12 @@ class DigitsCNN(Model):
     }
 
     def build(self) -> nn.Module:
-        """conv 16 - conv 32 - pool - dense; any image size."""
-        channels, height, width = self.dataset.sample_shape
+        """conv 16 - conv 32 - pool - dense.
+
+        Raises:
+            UserError: the samples are no images of at least 2 x 2.
+        """
+        channels, height, width = image_shape(self.dataset, "digits-cnn", least=2)
         return nn.Sequential(
             nn.Conv2d(channels, 16, 3, padding=1),
             nn.ReLU(),

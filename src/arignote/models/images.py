@@ -22,7 +22,7 @@ def image_shape(dataset: Dataset, model: str, *, least: int = 1) -> tuple[int, i
     if min(height, width) < least:
         raise UserError(
             f"{model} needs images of at least {least} x {least} pixels, got {height} x {width}: "
-            "use larger ones, or a model for small ones, such as cifar10-cnn or resnet18"
+            "use larger ones, or a model for small ones, such as digits-cnn or resnet18"
         )
     return channels, height, width
 

@@ -29,7 +29,8 @@ class ViTTiny(Model):
         # DeiT, table 9: AdamW, rate 5e-4 x batch / 512 (written for a batch of 1: then the warm-up
         # begins at about the 1e-6 of their code), 5 epochs of it, cosine, decay 0.05, 300 epochs,
         # and the 1024 of 8 workers. Their mixing and erasing of images, smoothed labels and
-        # stochastic depth are not here.
+        # stochastic depth are not here. Theirs keeps positions and the class token from decay,
+        # and its cosine ends at 1e-5, ours at 0.
         "train.epochs": 300,
         "train.batch_size": 128,
         "train.augment": "crop-mirror",
@@ -76,7 +77,8 @@ class ViTTiny(Model):
 class ViTModule(nn.Module):
     """The network: (N, channels, H, W) -> (N, classes); `tokens` patches make an image.
 
-    Initial weights: N(0, 0.02^2) cut at 2, biases 0, as in DeiT.
+    Initial weights: N(0, 0.02^2) cut at 2, biases 0; of the patches' convolution torch's own; as in
+    DeiT.
     """
 
     def __init__(

@@ -29,7 +29,8 @@ _DAMAGED = (
     OSError,
     EOFError,
     ValueError,
-    KeyError,
+    LookupError,
+    AssertionError,
     zipfile.BadZipFile,
     safetensors.SafetensorError,
 )
@@ -103,7 +104,8 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
             "unpickled: save the model's state_dict() alone"
         ) from None
     except _DAMAGED as error:
-        reason = str(error).partition("\n")[0]
+        # torch's explanation goes on for several sentences, or there is none.
+        reason = str(error).partition("\n")[0].partition(". ")[0] or type(error).__name__
         raise UserError(f"train.weights {path} cannot be read ({reason}): get it again") from None
     for key in _WRAPPERS:
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
