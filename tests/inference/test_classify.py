@@ -81,7 +81,11 @@ def test_files_that_are_no_pictures(trained: Any, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"vocabulary": ("a", "b")}, "was trained on text: a language model takes --prompt"),
+        (
+            {"vocabulary": ("a", "b"), "classes": ("a", "b")},
+            "was trained on text: a language model takes --prompt",
+        ),
+        ({"vocabulary": ("a", "b")}, "was trained to classify texts, which infer does not do"),
         ({"sample_shape": (16,)}, r"samples of shape \(16,\): a picture is \(1, H, W\) or"),
         ({"sample_shape": (2, 6, 4)}, r"samples of shape \(2, 6, 4\)"),
         ({"mean": (), "deviation": ()}, "does not say how pixels become inputs"),

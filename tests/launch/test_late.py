@@ -66,6 +66,13 @@ def test_children_of_workers_and_those_without_a_rank_do_not_count(start, tmp_pa
     assert latecomers([launcher, worker, *worker.children()], tmp_path) == []
 
 
+def test_mpirun_in_a_slurm_step_is_no_worker(start, tmp_path):
+    mpirun, worker = start(0, variable="SLURM_PROCID"), start(0)
+    assert latecomers([mpirun, worker], tmp_path) == [
+        f"worker 0 (pid {worker.pid}) has not begun to join"
+    ]
+
+
 def test_one_that_has_ended_meanwhile(start, tmp_path):
     gone = start(0)
     gone.kill()

@@ -155,6 +155,14 @@ def test_images_that_do_not_fit(name: str, data: str, message: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["digits-mlp", "mlp-56m"])
+def test_texts_are_no_numbers(name: str) -> None:
+    model = model_for(name, "1x4x4,10")
+    model.dataset.vocabulary = ("a", "b")
+    with pytest.raises(UserError, match=f"{name} trains on numbers, but the samples are texts"):
+        model.build()
+
+
 @pytest.mark.parametrize(
     "name",
     [

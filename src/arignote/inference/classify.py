@@ -55,6 +55,11 @@ def picture_shape(card: DataCard, run: str) -> tuple[int, int, int]:
     Raises:
         UserError: it takes no pictures, or nobody knows how they are normalised.
     """
+    if card.vocabulary and card.vocabulary != card.classes:
+        raise UserError(
+            f"{run} was trained to classify texts, which infer does not do: see how well it does "
+            "with arignote evaluate"
+        )
     if card.vocabulary:
         raise UserError(f"{run} was trained on text: a language model takes --prompt TEXT")
     if len(card.sample_shape) != 3 or card.sample_shape[0] not in (1, 3):

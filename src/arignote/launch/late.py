@@ -8,7 +8,7 @@ The bad story:
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -26,22 +26,22 @@ def latecomers(processes: Iterable[psutil.Process], folder: Path) -> list[str]:
     Args:
         folder: the control folder, where those who join leave a mark.
     """
+    seen = list(_environments(processes))
+    # Of mpirun inside a Slurm step: it has a rank in that step, and its workers have their own.
+    variable = next((v for v in RANK_VARIABLES if any(v in e for _, e in seen)), "")
     ranks: dict[int, list[psutil.Process]] = {}
     stopped, joining = {}, set()
-    for process in processes:
-        # It may end while we look.
+    for process, variables in seen:
+        if variable not in variables:
+            continue
+        # A worker's own children inherit its rank: one of them all is enough.
+        rank = int(variables[variable])
+        ranks.setdefault(rank, []).append(process)
         with suppress(psutil.Error):
-            variables = process.environ()
-            named = next((variables[v] for v in RANK_VARIABLES if v in variables), None)
-            if named is None:
-                continue
-            # A worker's own children inherit its rank: one of them all is enough.
-            rank = int(named)
-            ranks.setdefault(rank, []).append(process)
             if process.status() == psutil.STATUS_STOPPED:
                 stopped[rank] = process.pid
-            if (folder / control.joining(process.pid)).exists():
-                joining.add(rank)
+        if (folder / control.joining(process.pid)).exists():
+            joining.add(rank)
     return [
         f"worker {rank} (pid {stopped[rank]}) is stopped"
         if rank in stopped
@@ -49,3 +49,12 @@ def latecomers(processes: Iterable[psutil.Process], folder: Path) -> list[str]:
         for rank in sorted(ranks)
         if rank in stopped or rank not in joining
     ]
+
+
+def _environments(
+    processes: Iterable[psutil.Process],
+) -> Iterator[tuple[psutil.Process, dict[str, str]]]:
+    for process in processes:
+        # It may end while we look.
+        with suppress(psutil.Error):
+            yield process, process.environ()

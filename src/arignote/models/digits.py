@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import nn
 
 from arignote.models.base import Model
-from arignote.models.images import image_shape
+from arignote.models.images import image_shape, sample_elements
 
 
 class DigitsMLP(Model):
@@ -23,13 +23,14 @@ class DigitsMLP(Model):
     }
 
     def build(self) -> nn.Module:
-        """Flatten, dense, ReLU, dense."""
-        inputs = 1
-        for side in self.dataset.sample_shape:
-            inputs *= side
+        """Flatten, dense, ReLU, dense.
+
+        Raises:
+            UserError: the samples are texts.
+        """
         return nn.Sequential(
             nn.Flatten(),
-            nn.Linear(inputs, 128),
+            nn.Linear(sample_elements(self.dataset, "digits-mlp"), 128),
             nn.ReLU(),
             nn.Linear(128, len(self.dataset.classes)),
         )

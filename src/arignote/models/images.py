@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import prod
+
 from arignote.data.base import Dataset
 from arignote.errors import UserError
 
@@ -25,6 +27,20 @@ def image_shape(dataset: Dataset, model: str, *, least: int = 1) -> tuple[int, i
             "use larger ones, or a model for small ones, such as digits-cnn or resnet18"
         )
     return channels, height, width
+
+
+def sample_elements(dataset: Dataset, model: str) -> int:
+    """Numbers in a sample of any shape, for the model of the name `model`.
+
+    Raises:
+        UserError: the samples are texts.
+    """
+    if dataset.vocabulary:
+        raise UserError(
+            f"{model} trains on numbers, but the samples are texts: choose other data, or another "
+            "of `arignote list models`"
+        )
+    return prod(dataset.sample_shape)
 
 
 def side_after(side: int, *windows: tuple[int, int, int]) -> int:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from math import prod
 from typing import ClassVar
 
 from torch import nn
 
 from arignote.models.base import Model
+from arignote.models.images import sample_elements
 
 
 class MLP56M(Model):
@@ -27,8 +27,13 @@ class MLP56M(Model):
     widths: ClassVar[tuple[int, ...]] = (4096, 4096, 4096, 2048, 1024)
 
     def build(self) -> nn.Module:
-        """Flatten, then dense and ReLU in turns."""
+        """Flatten, then dense and ReLU in turns.
+
+        Raises:
+            UserError: the samples are texts.
+        """
         layers: list[nn.Module] = [nn.Flatten()]
-        for inputs, outputs in pairwise((prod(self.dataset.sample_shape), *self.widths)):
+        first = sample_elements(self.dataset, "mlp-56m")
+        for inputs, outputs in pairwise((first, *self.widths)):
             layers += [nn.Linear(inputs, outputs), nn.ReLU()]
         return nn.Sequential(*layers, nn.Linear(self.widths[-1], len(self.dataset.classes)))
