@@ -179,7 +179,7 @@ MISTAKES = [
     ("infer old file --prompt x", r"got both images and --prompt: give image files, or --prompt"),
     ("infer old file gone.png", r"no file 'gone\.png': check the path"),
     ("infer old --prompt x --length 0", r"'--length': 0 is not in the range 1<=x<="),
-    ("infer old --prompt x --temperature -1", r"'--temperature': -1.0 is not in the range"),
+    ("infer old --prompt x --temperature -1", r"--temperature -1: expected 0, or 0.01"),
     ("infer old file --top 0", r"'--top': 0 is not in the range x>=1"),
     ("export old", r"Missing argument 'OUT'"),
     ("export empty x.pt2", r"empty is no run: it has no config\.toml"),

@@ -136,7 +136,7 @@ class Optimizer(Section):
     decay_all: bool = True
     """False: no weight decay on biases and normalisation parameters."""
     fused: bool | None = None
-    """Torch's update in one pass (not of rmsprop); unset: where workers do not share it out."""
+    """Torch's update in one pass (not of rmsprop); unset: but for bsp on several workers."""
     bias_rate_factor: Positive = 1.0
     """Biases learn at this times the learning rate (Caffe and Theano-MPI: 2)."""
 

@@ -4,13 +4,13 @@
 |---|---|---|
 | `train.precision = "auto"` | fp32 | bf16 from compute capability 8 on, else fp32 |
 | `train.channels_last` unset | on for models with 2-D convolutions | the same |
-| `optimizer.fused` unset | on where each worker updates all weights | the same |
+| `optimizer.fused` unset | on, but for bsp on several workers | the same |
 
 bf16 on a CPU without instructions for it takes three times as long as fp32. A fused update is one
 pass over the weights instead of five; it rounds the last elements of a tensor in another way, so it
-is not for workers that share the update out (bsp on several), whose pieces stay in a core's cache
-anyway. `train.compile` stays off until it is asked for: it needs a C compiler, and most of a minute
-before the first step.
+is not for bsp on several workers, whose bits are the same whether they share the update out or not
+(a worker's pieces stay in a core's cache anyway). `train.compile` stays off until it is asked for:
+it needs a C compiler, and most of a minute before the first step.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def with_device_defaults(settings: Settings, device: torch.device, workers: int)
         train = train.model_copy(update={"precision": _precision(device)})
     if optimizer.fused is None:
         options = parse_rule(settings.run.rule)[1]
-        shared = workers > 1 and isinstance(options, BSPOptions) and options.sharded != "off"
+        shared = workers > 1 and isinstance(options, BSPOptions)
         # fp16: a loss scaler hands its factor to a fused update, and ours is taken off before.
         fused = optimizer.name in _FUSED and not shared and train.precision != "fp16"
         optimizer = optimizer.model_copy(update={"fused": fused})
