@@ -267,7 +267,8 @@ def one_builds_at_a_time() -> Iterator[None]:
         return call
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(TorchTask, "_build", locked(TorchTask._build))
+        for name in ("_open_data", "_build"):
+            patch.setattr(TorchTask, name, locked(getattr(TorchTask, name)))
         for name in ("seed_build", "seed_worker"):
             patch.setattr(torch_task, name, locked(getattr(torch_task, name)))
         yield

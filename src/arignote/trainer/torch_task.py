@@ -14,7 +14,7 @@ from torch import nn
 
 from arignote.comm.base import World
 from arignote.config.settings import Settings
-from arignote.data.base import Batch
+from arignote.data.base import Batch, Dataset
 from arignote.data.card import DataCard
 from arignote.data.sharding import (
     Indices,
@@ -59,9 +59,7 @@ class TorchTask(Task):
         self.device = device
         self.n_epochs = settings.train.epochs
         model.settings = settings
-        # Data that draws at random (a split, say) must draw the same on every worker.
-        seed_build(settings.run.seed)
-        model.dataset = self.dataset = model.data()
+        model.dataset = self.dataset = self._open_data()
         self.sample_name = self.dataset.sample_name
         self.train_size = self.dataset.train_size
         if self.train_size < world.size:
@@ -89,6 +87,11 @@ class TorchTask(Task):
         seed_worker(settings.run.seed, world.rank)
         self._order = np.empty(0, dtype=np.int64)
         self._balance = Balance(world) if settings.train.balance else None
+
+    def _open_data(self) -> Dataset:
+        # Data that draws at random (a split, say) must draw the same on every worker.
+        seed_build(self.settings.run.seed)
+        return self.model.data()
 
     def _build(self) -> nn.Module:
         seed_build(self.settings.run.seed)
