@@ -177,38 +177,39 @@ def _costs(table: dict[str, Cells]) -> str:
 def _search(searched: Sequence[Record], chosen: dict[str, Record]) -> str:
     if not searched:
         return ""
-    job = searched[0]["job"]
-    rows = [_candidate(record, chosen) for record in searched]
-    lines = [
+    return _stage(
+        searched,
+        chosen,
         "## The search",
         "",
-        f"Two workers, seed 0, {job['epochs']} epochs of {job['samples']:,} training images;",
-        f"accuracy on {job['samples'] // 2:,} other training images. Bold: chosen. The last two",
-        "candidates of each rule were added, for all rules alike, after the first runs of bsp,",
-        "easgd and gosgd: twice the learning rate had lost everywhere, and gosgd lagged by 1.2.",
-        "",
-        *table_lines(("candidate", "learning rate", "accuracy"), rows),
-        "",
-    ]
-    return "\n".join(lines)
+        "Two workers, seed 0, {epochs} epochs of {samples:,} training images; accuracy on {held:,}",
+        "other training images. Bold: chosen. The last two candidates of each rule were added, for",
+        "all rules alike, after the first runs of bsp, easgd and gosgd: twice the learning rate had",
+        "lost everywhere, and gosgd lagged by 1.2.",
+    )
 
 
 def _finals(finals: Sequence[Record], chosen: dict[str, Record]) -> str:
     if not finals:
         return ""
-    job = finals[0]["job"]
-    rows = [_candidate(record, chosen) for record in finals]
-    lines = [
+    return _stage(
+        finals,
+        chosen,
         f"Then what was best, and the same at {FINAL_FACTORS[1]:g} of the rate, for all rules",
-        f"alike: {job['epochs']} epochs of {job['samples']:,} training images, accuracy on",
-        f"{job['samples'] // 2:,} others. This was added when the first runs of the whole (seed 0)",
-        "had slowmo 3.1 and diloco 1.4 points behind bsp: so short a search likes rates at which a",
-        "longer training stays noisy. The bold ones are in the table above.",
-        "",
-        *table_lines(("candidate", "learning rate", "accuracy"), rows),
-        "",
-    ]
-    return "\n".join(lines)
+        "alike: {epochs} epochs of {samples:,} training images, accuracy on {held:,} others. This",
+        "was added when the first runs of the whole (seed 0) had slowmo 3.1 and diloco 1.4 points",
+        "behind bsp: so short a search likes rates at which a longer training stays noisy. The bold",
+        "ones are in the table above.",
+    )
+
+
+def _stage(records: Sequence[Record], chosen: dict[str, Record], *words: str) -> str:
+    """A stage of the search: `words`, in which its size is put, and a row a candidate."""
+    job = records[0]["job"]
+    size = {"epochs": job["epochs"], "samples": job["samples"], "held": job["samples"] // 2}
+    rows = [_candidate(record, chosen) for record in records]
+    table = table_lines(("candidate", "learning rate", "accuracy"), rows)
+    return "\n".join([*(line.format(**size) for line in words), "", *table, ""])
 
 
 def _candidate(record: Record, chosen: dict[str, Record]) -> list[str]:

@@ -6,8 +6,8 @@
 | `train.channels_last` unset | on for models with 2-D convolutions | the same |
 | `optimizer.fused` unset | on, but for bsp on several workers | the same |
 
-bf16 on a CPU without instructions for it takes three times as long as fp32. A fused update is one
-pass over the weights instead of five; it rounds the last elements of a tensor in another way, so it
+bf16 on a CPU without instructions for it is slower than fp32. A fused update is one pass over the
+weights instead of several; it rounds the last elements of a tensor in another way, so it
 is not for bsp on several workers, whose bits are the same whether they share the update out or not
 (a worker's pieces stay in a core's cache anyway). `train.compile` stays off until it is asked for:
 it needs a C compiler, and most of a minute before the first step.
