@@ -184,8 +184,8 @@ def _search(searched: Sequence[Record], chosen: dict[str, Record]) -> str:
         "",
         "Two workers, seed 0, {epochs} epochs of {samples:,} training images; accuracy on {held:,}",
         "other training images. Bold: chosen. The last two candidates of each rule were added, for",
-        "all rules alike, after the first runs of bsp, easgd and gosgd: twice the learning rate had",
-        "lost everywhere, and gosgd lagged by 1.2.",
+        "all rules alike, after the first runs of bsp, easgd and gosgd: twice the learning rate",
+        "had lost everywhere, and gosgd lagged by 1.2.",
     )
 
 
@@ -198,8 +198,8 @@ def _finals(finals: Sequence[Record], chosen: dict[str, Record]) -> str:
         f"Then what was best, and the same at {FINAL_FACTORS[1]:g} of the rate, for all rules",
         "alike: {epochs} epochs of {samples:,} training images, accuracy on {held:,} others. This",
         "was added when the first runs of the whole (seed 0) had slowmo 3.1 and diloco 1.4 points",
-        "behind bsp: so short a search likes rates at which a longer training stays noisy. The bold",
-        "ones are in the table above.",
+        "behind bsp: so short a search likes rates at which a longer training stays noisy. The",
+        "bold ones are in the table above.",
     )
 
 

@@ -336,3 +336,14 @@ def test_changed_settings_are_named_on_resume(train: Any) -> None:
     (event,) = [e for e in resumed.events if e["event"] == "resume"]
     assert event["changes"] == ["optimizer.weight_decay 0.5 instead of 0.0"]
     assert resumed.trainer.task.replica.optimizer.param_groups[0]["weight_decay"] == 0.5
+
+
+DRAWING = STACKED.replace("(i)) for", "(i)) + torch.rand(64) for")
+
+
+def test_saving_draws_nothing(train: Any, tmp_path: Any) -> None:
+    path = tmp_path / "drawing.py"
+    path.write_text(NET + DRAWING)
+    settings = {"run.model": f"{path}:Own", "train.batch_size": 4, "train.epochs": 2}
+    often = train(1, settings | {"checkpoint.every_steps": 1}, folder="often")
+    assert often.sha == train(1, settings, folder="seldom").sha

@@ -55,7 +55,7 @@ def picture_shape(card: DataCard, run: str) -> tuple[int, int, int]:
     Raises:
         UserError: it takes no pictures, or nobody knows how they are normalised.
     """
-    if card.vocabulary and card.vocabulary != card.classes:
+    if card.vocabulary and not card.is_language:
         raise UserError(
             f"{run} was trained to classify texts, which infer does not do: see how well it does "
             "with arignote evaluate"

@@ -84,6 +84,8 @@ class TorchTask(Task):
         module.register_forward_hook(self._keep_outputs)
         if settings.train.compile:
             module.compile()
+        # Before the seed: a sample that is looked at may draw, and saving must change nothing.
+        self._card = DataCard.of(self.dataset).as_dict()
         seed_worker(settings.run.seed, world.rank)
         self._order = np.empty(0, dtype=np.int64)
         self._balance = Balance(world) if settings.train.balance else None
@@ -252,7 +254,7 @@ class TorchTask(Task):
 
     def data_card(self) -> dict[str, Any]:
         """Of the data set that is trained on."""
-        return DataCard.of(self.dataset).as_dict()
+        return self._card
 
     def saved(self, checkpoint: Path) -> None:
         """All is in the checkpoint already."""
