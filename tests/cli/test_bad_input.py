@@ -175,8 +175,8 @@ MISTAKES = [
     ("evaluate nameless", r"no model given"),
     ("evaluate old --data digit", r"unknown data set 'digit': did you mean 'digits'\?"),
     ("infer none file", r"none is no run: it has no config\.toml"),
-    ("infer old", r"got neither images nor --prompt: give image files, or --prompt TEXT"),
-    ("infer old file --prompt x", r"got both images and --prompt: give image files, or --prompt"),
+    ("infer old", r"got neither files nor --prompt: give picture or text files, or --prompt TEXT"),
+    ("infer old file --prompt x", r"got both files and --prompt: give picture or text files, or"),
     ("infer old file gone.png", r"no file 'gone\.png': check the path"),
     ("infer old --prompt x --length 0", r"'--length': 0 is not in the range 1<=x<="),
     ("infer old --prompt x --temperature -1", r"--temperature -1: expected 0, or 0.01"),
@@ -186,6 +186,7 @@ MISTAKES = [
     ("export old x.pth", r"x\.pth ends in '\.pth', expected \.safetensors, \.pt2, \.onnx"),
     ("export old x", r"x ends in nothing, expected \.safetensors, \.pt2, \.onnx"),
     ("export old folder.pt2", r"folder\.pt2 is a folder: name a file"),
+    ("export old x.pt2/", r"x\.pt2/ is a folder: name a file"),
     ("export old there.onnx", r"there\.onnx exists: choose another name, or add --force"),
     ("export old none/x.pt2", r"no folder 'none' to write x\.pt2 to: make it"),
     # pictures

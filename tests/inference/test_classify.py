@@ -1,4 +1,4 @@
-"""Pictures to classes."""
+"""Pictures and texts to classes."""
 
 from __future__ import annotations
 
@@ -11,15 +11,19 @@ import torch
 from PIL import Image
 
 from arignote.data.card import DataCard
+from arignote.data.open import open_data
+from arignote.data.words import NAMES
 from arignote.errors import DataError, UserError
-from arignote.inference.classify import classify, picture_shape
+from arignote.inference.classify import classify, reader
 from arignote.inference.load import load_trained
 from arignote.inference.request import Request
+from arignote.models.lstm import LSTM
 
 
-def ask(run: Path, *images: str, top: int = 5) -> list[dict[str, Any]]:
-    found = classify(Request("classify", str(run), options={"images": images, "top": top}))
-    return found["images"]
+def ask(run: Path, *files: str, top: int = 5) -> list[dict[str, Any]]:
+    found = classify(Request("classify", str(run), options={"files": files, "top": top}))
+    found_files: list[dict[str, Any]] = found["files"]
+    return found_files
 
 
 def test_pictures_of_the_validation_set(trained: Any, tmp_path: Path) -> None:
@@ -70,6 +74,35 @@ def test_a_grey_picture_for_a_model_in_colours(
     assert grey["best"] == colours["best"]
 
 
+def test_texts_of_the_validation_set(make_run: Any, tmp_path: Path) -> None:
+    """Each gets the scores of its sample, whatever the model has learned."""
+    texts = {
+        "train/good/0.txt": "A fine film, a fine evening",
+        "train/bad/0.txt": "a dull film",
+        "test/good/0.txt": "FINE! And isn't it a long, long film? Longer than ten words",
+        "test/bad/0.txt": "dull",
+        "test/bad/1.txt": "",
+    }
+    for name, text in texts.items():
+        path = tmp_path / "films" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    spec = f"textfolder:{tmp_path / 'films'},length=10"
+    data = open_data(spec, "none")
+    model = LSTM()
+    model.dataset = data
+    run = make_run("lstm", model.build().state_dict(), DataCard.of(data), {"run.data": spec})
+    batch = data.validation_batch(np.arange(3))
+    expected = load_trained(run, "last").outputs(batch.inputs).softmax(1)
+    files = sorted(str(path) for path in (tmp_path / "films" / "test").glob("*/*"))
+    for found, probabilities in zip(ask(run, *files), expected, strict=True):
+        shown = {best["class"]: best["probability"] for best in found["best"]}
+        assert [shown[name] for name in data.classes] == pytest.approx(probabilities.tolist())
+    (tmp_path / "latin.txt").write_bytes(b"caf\xe9")
+    with pytest.raises(DataError, match=r"latin\.txt is not UTF-8: .*: convert it"):
+        ask(run, str(tmp_path / "latin.txt"))
+
+
 def test_files_that_are_no_pictures(trained: Any, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("none")
     with pytest.raises(DataError, match=r"notes\.txt is no picture that Pillow can read"):
@@ -85,18 +118,19 @@ def test_files_that_are_no_pictures(trained: Any, tmp_path: Path) -> None:
             {"vocabulary": ("a", "b"), "classes": ("a", "b")},
             "was trained on text: a language model takes --prompt",
         ),
-        ({"vocabulary": ("a", "b")}, "was trained to classify texts, which infer does not do"),
+        ({"vocabulary": ("a", "b")}, "was trained on tokens of its own data set's making: infer"),
+        ({"vocabulary": NAMES}, "was trained on tokens of its own data set's making"),
         ({"sample_shape": (16,)}, r"samples of shape \(16,\): a picture is \(1, H, W\) or"),
         ({"sample_shape": (2, 6, 4)}, r"samples of shape \(2, 6, 4\)"),
         ({"mean": (), "deviation": ()}, "does not say how pixels become inputs"),
     ],
 )
-def test_models_that_take_no_pictures(
+def test_models_that_take_no_files(
     pictures: DataCard, changes: dict[str, Any], message: str
 ) -> None:
     card = DataCard.load(pictures.as_dict() | changes)
     with pytest.raises(UserError, match=message):
-        picture_shape(card, "run")
+        reader(card, "run")
 
 
 def test_a_model_that_gives_no_scores(
@@ -109,5 +143,5 @@ def test_a_model_that_gives_no_scores(
     weights = torch.nn.Conv2d(3, 3, 1).state_dict()
     run = make_run(f"{tmp_path / 'map.py'}:Map", weights, pictures)
     Image.new("RGB", (4, 6)).save(tmp_path / "black.png")
-    with pytest.raises(UserError, match=r"gives \(1, 3, 6, 4\) for one picture: .* \(1, 3\)"):
+    with pytest.raises(UserError, match=r"gives \(1, 3, 6, 4\) for one file: .* \(1, 3\)"):
         ask(run, str(tmp_path / "black.png"))

@@ -81,7 +81,7 @@ def test_evaluate_and_infer_in_a_process_of_their_own(
     four = trained.picture(150, tmp_path / "four.png")
     code, out, err = call("infer", trained.folder, four, "--json")
     assert (code, err) == (0, "")
-    assert json.loads(out)["images"][0]["best"][0]["class"] == "4"
+    assert json.loads(out)["files"][0]["best"][0]["class"] == "4"
 
 
 def test_a_mistake_that_only_the_child_sees(call: Call, trained: Any, tmp_path: Path) -> None:
@@ -103,7 +103,7 @@ def test_words_of_a_model_that_end_in_no_new_line(
     Image.new("RGB", (4, 6)).save(tmp_path / "a.png")
     code, out, err = call("infer", run, "a.png", "--json")
     assert (code, err) == (0, "\ufffd loading\n")
-    assert json.loads(out)["images"][0]["file"] == "a.png"
+    assert json.loads(out)["files"][0]["file"] == "a.png"
 
 
 @pytest.mark.parametrize("temperature", ["nan", "inf", "-1", "1e-40", "1001"])

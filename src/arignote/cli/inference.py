@@ -44,8 +44,8 @@ def evaluate(run: str, data: str | None, checkpoint: str, as_json: bool) -> None
 
 @click.command(context_settings={"show_default": True})
 @click.argument("run")
-@click.argument("images", nargs=-1)
-@click.option("--top", type=click.IntRange(min=1), default=5, help="Classes shown of each image.")
+@click.argument("files", nargs=-1)
+@click.option("--top", type=click.IntRange(min=1), default=5, help="Classes shown of each file.")
 @click.option("--prompt", metavar="TEXT", help="For a language model: what it goes on from.")
 @click.option("--length", type=click.IntRange(1, 10**6), default=200, help="Tokens to generate.")
 @click.option(
@@ -59,7 +59,7 @@ def evaluate(run: str, data: str | None, checkpoint: str, as_json: bool) -> None
 @_json
 def infer(
     run: str,
-    images: tuple[str, ...],
+    files: tuple[str, ...],
     top: int,
     prompt: str | None,
     length: int,
@@ -68,12 +68,15 @@ def infer(
     checkpoint: str,
     as_json: bool,
 ) -> None:
-    """The classes that RUN sees in each IMAGE, or what its language model says after --prompt."""
+    """The classes that RUN sees in each FILE, or what its language model says after --prompt.
+
+    A FILE is a picture, or a text for a model that was trained on textfolder:DIR.
+    """
     from arignote.errors import UserError
 
-    if bool(images) == (prompt is not None):
-        got = "both images and" if images else "neither images nor"
-        raise UserError(f"got {got} --prompt: give image files, or --prompt TEXT")
+    if bool(files) == (prompt is not None):
+        got = "both files and" if files else "neither files nor"
+        raise UserError(f"got {got} --prompt: give picture or text files, or --prompt TEXT")
     # Of scores divided by less nothing finite would be left, and nan is in no range of click's.
     if temperature and not _LEAST_TEMPERATURE <= temperature <= _MOST_TEMPERATURE:
         raise UserError(
@@ -81,11 +84,11 @@ def infer(
             f"{_MOST_TEMPERATURE:g}"
         )
     _check_run(run)
-    for image in images:
-        if not Path(image).is_file():
-            raise UserError(f"no file {image!r}: check the path")
+    for file in files:
+        if not Path(file).is_file():
+            raise UserError(f"no file {file!r}: check the path")
     if prompt is None:
-        result = _ask("classify", run, checkpoint, images=images, top=top)
+        result = _ask("classify", run, checkpoint, files=files, top=top)
     else:
         options = {"prompt": prompt, "length": length, "temperature": temperature, "seed": seed}
         result = _ask("sample", run, checkpoint, **options)
@@ -94,9 +97,9 @@ def infer(
     elif prompt is not None:
         click.echo(result["prompt"] + result["text"])
     else:
-        for image in result["images"]:
-            click.echo(os.fsencode(image["file"]).decode(errors="replace"))
-            for best in image["best"]:
+        for file in result["files"]:
+            click.echo(os.fsencode(file["file"]).decode(errors="replace"))
+            for best in file["best"]:
                 click.echo(f"  {best['probability']:>7.2%}  {best['class']}")
 
 
@@ -108,7 +111,7 @@ def infer(
 def export(run: str, out: str, checkpoint: str, force: bool) -> None:
     """Write the model of RUN to OUT: .safetensors (weights), .pt2 (torch.export) or .onnx."""
     _check_run(run)
-    _check_target(Path(out), force=force)
+    _check_target(out, force=force)
     result = _ask("export", run, checkpoint, out=out)
     shape = "x".join(map(str, result["sample_shape"]))
     click.echo(
@@ -131,13 +134,16 @@ def _check_run(run: str) -> None:
     find_model(resolve([(str(config), read_file(config))]).run.model)
 
 
-def _check_target(target: Path, *, force: bool) -> None:
+def _check_target(out: str, *, force: bool) -> None:
     """Raise a UserError if nothing can be exported to this file."""
     from importlib.util import find_spec
 
     from arignote.errors import UserError
     from arignote.inference.request import EXPORT_FORMATS
 
+    target = Path(out)
+    if out.endswith("/"):
+        raise UserError(f"{out} is a folder: name a file")
     if target.suffix not in EXPORT_FORMATS:
         raise UserError(
             f"{target} ends in {repr(target.suffix) if target.suffix else 'nothing'}, expected "

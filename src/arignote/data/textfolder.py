@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from pathlib import Path
 from typing import Annotated
@@ -19,13 +18,10 @@ from arignote.data.base import Batch, Dataset
 from arignote.data.class_folders import Layout, labels, paths
 from arignote.data.sharding import Indices
 from arignote.data.text import read_utf8
+from arignote.data.words import NAMES, encode_words, split_words, word_numbers
 
-PADDING, UNKNOWN = 0, 1
-"""The words that stand for no word, and for all that are not in the vocabulary."""
-_NAMES = ("<padding>", "<unknown>")
 # aclImdb keeps reviews without a label in train/unsup.
 _LAYOUT = Layout("texts", (".txt",), unlabelled=("unsup",))
-_WORD = re.compile(r"\w+(?:'\w+)*")
 
 
 class TextFolderOptions(BaseModel):
@@ -41,7 +37,7 @@ class TextFolder(Dataset):
     """`textfolder:DIR`: samples (length,) of word numbers, classes named as folders in DIR/train.
 
     aclImdb's layout: DIR/train/CLASS/*.txt, and DIR/test likewise (or val, or validation). A text
-    is its first `length` words in lower case, filled up with `PADDING` behind them. The vocabulary
+    is its first `length` words in lower case, filled up with padding behind them. The vocabulary
     is those two names and the most frequent words of the training texts, `vocabulary` altogether;
     of equally frequent ones the first in the alphabet.
     """
@@ -59,10 +55,10 @@ class TextFolder(Dataset):
         self.sample_shape = (options.length,)
         counts: Counter[str] = Counter()
         for path in paths(train):
-            counts.update(_words(path))
+            counts.update(split_words(read_text(path)))
         frequent = sorted(counts, key=lambda word: (-counts[word], word))
-        self.vocabulary = (*_NAMES, *frequent[: options.vocabulary - len(_NAMES)])
-        numbers = {word: number for number, word in enumerate(self.vocabulary)}
+        self.vocabulary = (*NAMES, *frequent[: options.vocabulary - len(NAMES)])
+        numbers = word_numbers(self.vocabulary)
         self._train = _texts(paths(train), numbers, options.length)
         self._validation = _texts(paths(validation), numbers, options.length)
         self._train_labels = labels(train, self.classes)
@@ -91,16 +87,20 @@ class TextFolder(Dataset):
         return _batch(self._validation, self._validation_labels, indices)
 
 
-def _words(path: str) -> list[str]:
-    return _WORD.findall(read_utf8(Path(path), "convert it").lower())
+def read_text(path: str) -> str:
+    """What stands in a file.
+
+    Raises:
+        DataError: it is no UTF-8, or cannot be read.
+    """
+    return read_utf8(Path(path), "convert it")
 
 
 def _texts(files: list[str], numbers: dict[str, int], length: int) -> npt.NDArray[np.int32]:
     """Word numbers, (texts, length). Read anew, since the words of all texts need much memory."""
-    texts = np.full((len(files), length), PADDING, np.int32)
+    texts = np.empty((len(files), length), np.int32)
     for place, path in enumerate(files):
-        words = _words(path)[:length]
-        texts[place, : len(words)] = [numbers.get(word, UNKNOWN) for word in words]
+        texts[place] = encode_words(read_text(path), numbers, length)
     return texts
 
 

@@ -1,39 +1,44 @@
-"""`arignote infer RUN IMAGE...`: which classes a picture belongs to, and how surely."""
+"""`arignote infer RUN FILE...`: which classes a picture or a text belongs to, and how surely."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 
 from arignote.data.card import DataCard
 from arignote.data.decode import decode_any
 from arignote.data.images import normalise
+from arignote.data.textfolder import read_text
+from arignote.data.words import NAMES, encode_words, word_numbers
 from arignote.errors import UserError
 from arignote.inference.load import Trained, load_trained
 from arignote.inference.request import Request
 
+Read: TypeAlias = Callable[[str], torch.Tensor]
+"""The file at a path as a batch of one."""
+
 
 def classify(request: Request) -> dict[str, Any]:
-    """The `top` most probable classes of each picture in `images`.
+    """The `top` most probable classes of each of `files`.
 
-    A picture becomes a sample as validation images do: resized to cover the model's input, its
-    middle kept, grey or RGB as the model has it, and mean and deviation as in training. The
-    probabilities are the softmax of the module's outputs.
+    A file becomes a sample as validation samples do. A picture is resized to cover the model's
+    input, its middle kept, grey or RGB as the model has it, and mean and deviation are those of
+    training. A text becomes the numbers of its first words. The probabilities are the softmax
+    of the module's outputs.
 
     Raises:
         CheckpointError: there is no such checkpoint, or it does not fit the model.
-        DataError: a file cannot be read, or is no picture.
-        UserError: the model does not classify pictures.
+        DataError: a file cannot be read, or is no picture or no UTF-8.
+        UserError: the model classifies neither pictures nor texts.
     """
     trained = load_trained(Path(request.run), request.checkpoint)
-    shape = picture_shape(trained.card, request.run)
+    read = reader(trained.card, request.run)
     found = []
-    for path in request.options["images"]:
-        picture = decode_any(path, shape)
-        inputs = normalise(picture, trained.card.mean, trained.card.deviation)
-        scores = _scores(trained, inputs)
+    for path in request.options["files"]:
+        scores = _scores(trained, read(path))
         best = scores.softmax(0).topk(min(request.options["top"], len(scores)))
         found.append(
             {
@@ -46,22 +51,36 @@ def classify(request: Request) -> dict[str, Any]:
                 ],
             }
         )
-    return {**trained.saved.facts(), "images": found}
+    return {**trained.saved.facts(), "files": found}
 
 
-def picture_shape(card: DataCard, run: str) -> tuple[int, int, int]:
-    """(C, H, W) of the pictures that the model takes.
+def reader(card: DataCard, run: str) -> Read:
+    """What turns a file into the model's input.
 
     Raises:
-        UserError: it takes no pictures, or nobody knows how they are normalised.
+        UserError: its inputs are neither pictures nor texts, or nobody knows how they are made.
     """
-    if card.vocabulary and not card.is_language:
-        raise UserError(
-            f"{run} was trained to classify texts, which infer does not do: see how well it does "
-            "with arignote evaluate"
-        )
-    if card.vocabulary:
+    return _text_reader(card, run) if card.vocabulary else _picture_reader(card, run)
+
+
+def _text_reader(card: DataCard, run: str) -> Read:
+    if card.is_language:
         raise UserError(f"{run} was trained on text: a language model takes --prompt TEXT")
+    if card.vocabulary[: len(NAMES)] != NAMES or len(card.sample_shape) != 1:
+        raise UserError(
+            f"{run} was trained on tokens of its own data set's making: infer reads texts as "
+            "textfolder:DIR does; see how well it does with arignote evaluate"
+        )
+    numbers, (length,) = word_numbers(card.vocabulary), card.sample_shape
+
+    def read(path: str) -> torch.Tensor:
+        encoded = encode_words(read_text(path), numbers, length)
+        return torch.from_numpy(encoded).to(card.torch_dtype).unsqueeze(0)
+
+    return read
+
+
+def _picture_reader(card: DataCard, run: str) -> Read:
     if len(card.sample_shape) != 3 or card.sample_shape[0] not in (1, 3):
         raise UserError(
             f"{run} was trained on samples of shape {card.sample_shape}: a picture is "
@@ -73,7 +92,12 @@ def picture_shape(card: DataCard, run: str) -> tuple[int, int, int]:
             "derive from ImageDataset, or have `mean` and `deviation`, and train again"
         )
     channels, height, width = card.sample_shape
-    return channels, height, width
+
+    def read(path: str) -> torch.Tensor:
+        picture = decode_any(path, (channels, height, width))
+        return normalise(picture, card.mean, card.deviation)
+
+    return read
 
 
 def _scores(trained: Trained, inputs: torch.Tensor) -> torch.Tensor:
@@ -83,7 +107,7 @@ def _scores(trained: Trained, inputs: torch.Tensor) -> torch.Tensor:
     if not isinstance(outputs, torch.Tensor) or tuple(outputs.shape) != expected:
         got = tuple(outputs.shape) if isinstance(outputs, torch.Tensor) else type(outputs).__name__
         raise UserError(
-            f"{trained.saved.settings.run.model} gives {got} for one picture: expected a score "
+            f"{trained.saved.settings.run.model} gives {got} for one file: expected a score "
             f"for each class, {expected}"
         )
     return outputs[0].double().cpu()

@@ -27,7 +27,7 @@ def sample(request: Request) -> dict[str, Any]:
     if generate is None or not vocabulary:
         raise UserError(
             f"{request.run} is a run of {trained.saved.settings.run.model}, which does not "
-            "generate text: give pictures instead of --prompt, or a run of a language model"
+            "generate text: give files instead of --prompt, or a run of a language model"
         )
     options = request.options
     if not options["prompt"]:

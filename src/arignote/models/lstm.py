@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from arignote.data.base import Dataset
-from arignote.data.textfolder import PADDING
+from arignote.data.words import PADDING
 from arignote.errors import UserError
 from arignote.models.base import Model
 from arignote.models.language import LanguageModel
