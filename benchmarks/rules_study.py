@@ -2,6 +2,7 @@
 
     python benchmarks/rules_study.py search --data DIR --out benchmarks/results/rules-study
     python benchmarks/rules_study.py final  --data DIR --out benchmarks/results/rules-study
+    python benchmarks/rules_study.py final  --data DIR --out benchmarks/results/rules-study --workers 4
     python benchmarks/rules_study.py run    --data DIR --out benchmarks/results/rules-study
     python benchmarks/rules_study.py report --out benchmarks/results/rules-study
 
@@ -27,6 +28,7 @@ from studies.rules_plan import (
     Job,
     Subject,
     choose,
+    choose_all,
     final_jobs,
     run_jobs,
     search_jobs,
@@ -93,7 +95,7 @@ def study() -> None:
 def search(**given: Any) -> None:
     """Train every candidate of every rule on a part of the training set, n = 2, seed 0."""
     _make("search", search_jobs(_selected(given["only"]), given["epochs"], given["samples"]), given)
-    for name, record in _chosen(given["out"], "search").items():
+    for name, record in _searched(given["out"]).items():
         rate = record["job"]["learning_rate"]
         best = f"{record['accuracy'][-1]:.2%}"
         click.echo(f"{name}: {record['job']['rule']}, learning rate {rate:g}: {best}")
@@ -101,19 +103,28 @@ def search(**given: Any) -> None:
 
 @study.command()
 @_training_options(epochs=8, samples=20_000)
-def final(**given: Any) -> None:
-    """Train what the search chose for longer, and at a lower rate; n = 2, seed 0."""
-    jobs = [record["job"] for record in _searched(given["out"], given["only"])]
-    _make("final", final_jobs(jobs, given["epochs"], given["samples"]), given)
+@click.option(
+    "--workers",
+    type=click.Choice(["2", "4"]),
+    default="2",
+    show_default=True,
+    help="2: what the search chose; 4: what was chosen for 2.",
+)
+def final(workers: str, **given: Any) -> None:
+    """Train what was chosen before for longer, and at a lower rate; seed 0."""
+    out = given["out"]
+    chosen = _searched(out) if workers == "2" else _choose(out)[2]
+    jobs = _asked(chosen, given["only"])
+    _make("final", final_jobs(jobs, int(workers), given["epochs"], given["samples"]), given)
 
 
 @study.command()
 @_training_options(epochs=10, samples=WHOLE)
 def run(**given: Any) -> None:
     """Train every rule with the settings chosen for it: the cells of the table."""
-    searched = _searched(given["out"], given["only"])
-    finals = _chosen(given["out"], "final")
-    jobs = [finals.get(record["job"]["subject"], record)["job"] for record in searched]
+    chosen = _choose(given["out"])
+    two = _asked(chosen[2], given["only"])
+    jobs = {2: two, 4: [chosen[4][job["subject"]]["job"] for job in two]}
     _make("run", run_jobs(jobs, given["epochs"], given["samples"]), given)
 
 
@@ -137,14 +148,13 @@ def report(out: Path, to: Path, date: str) -> None:
     click.echo(f"written: {page}")
 
 
-def _searched(out: Path, only: str | None) -> list[dict[str, Any]]:
-    """The records that the search chose, of the rules that are asked for."""
-    chosen = _chosen(out, "search")
+def _asked(chosen: dict[str, dict[str, Any]], only: str | None) -> list[dict[str, Any]]:
+    """The chosen jobs of the rules that are asked for."""
     asked = _selected(only)
     for subject in asked:
         if subject.name not in chosen:
             click.echo(f"{subject.name}: left out, for no candidate of it has finished a search")
-    return [chosen[subject.name] for subject in asked if subject.name in chosen]
+    return [chosen[subject.name]["job"] for subject in asked if subject.name in chosen]
 
 
 def _selected(only: str | None) -> list[Subject]:
@@ -155,9 +165,17 @@ def _selected(only: str | None) -> list[Subject]:
         raise click.UsageError(f"--only: no rule {error} here; there are {known}") from None
 
 
-def _chosen(out: Path, stage: Stage) -> dict[str, dict[str, Any]]:
+def _searched(out: Path) -> dict[str, dict[str, Any]]:
     try:
-        return choose(Records(out / f"{stage}.jsonl").read())
+        return choose(Records(out / "search.jsonl").read(), 2)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+
+
+def _choose(out: Path) -> dict[int, dict[str, dict[str, Any]]]:
+    try:
+        stages = (Records(out / f"{stage}.jsonl").read() for stage in ("search", "final"))
+        return choose_all(*stages)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
 from typing import Any
 
@@ -15,17 +15,22 @@ Cells = dict[tuple[int, int], Record]
 MISSING = "missing"
 
 
-def cells_of(finished: Iterable[Record], name: str, chosen: dict[str, Record]) -> Cells:
-    """Of the candidate that is chosen now; what was run of another is left out."""
-    if name not in chosen:
-        return {}
-    best = chosen[name]["job"]
-    return {
-        (record["job"]["workers"], record["job"]["seed"]): record
-        for record in finished
-        if record["job"]["subject"] == name
-        and all(record["job"][key] == best[key] for key in ("rule", "learning_rate", "scaling"))
-    }
+def cells_of(
+    finished: Iterable[Record], name: str, chosen: Mapping[int, Mapping[str, Record]]
+) -> Cells:
+    """Of the candidates that are chosen now; what was run of another is left out."""
+    cells = {}
+    for record in finished:
+        job = record["job"]
+        best = chosen[job["workers"]].get(name)
+        if job["subject"] == name and best and same_settings(job, best["job"]):
+            cells[job["workers"], job["seed"]] = record
+    return cells
+
+
+def same_settings(job: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two jobs are of one candidate."""
+    return all(job[key] == other[key] for key in ("rule", "learning_rate", "scaling"))
 
 
 def accuracy_in(cells: Cells, cell: tuple[int, int]) -> float | None:

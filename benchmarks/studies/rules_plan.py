@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,8 @@ EXCHANGE = "asa"
 CLOSE = 1.0
 """How many points a rule may be from bsp."""
 FINAL_FACTORS = (1, 0.6)
-"""Of the rate that the search chose: so short a training likes higher ones than a longer does."""
+"""Of the rate that was chosen before: so short a search likes higher ones than a longer training
+does, and two workers higher ones than four, whose rates are those times four."""
 CELLS = ((2, 0), (4, 0), (2, 1), (2, 2))
 """(workers, seed) in the order of the runs: soon there is a whole table, then it gets surer."""
 
@@ -207,25 +208,29 @@ def search_jobs(subjects: Iterable[Subject], epochs: int, samples: int) -> Itera
             yield Job("search", s.name, rule, rate, s.scaling, 2, 0, epochs, samples)
 
 
-def final_jobs(chosen: Sequence[dict[str, Any]], epochs: int, samples: int) -> Iterator[Job]:
-    """The search's candidates (jobs) in a longer training, and each with a lower rate."""
+def final_jobs(
+    chosen: Iterable[dict[str, Any]], workers: int, epochs: int, samples: int
+) -> Iterator[Job]:
+    """What was chosen before (jobs) in a longer training, and each with a lower rate."""
     for job in chosen:
         for factor in FINAL_FACTORS:
             rate = round(factor * job["learning_rate"], 6)
             fixed = {"epochs": epochs, "samples": samples, "learning_rate": rate}
-            yield Job(**{**job, **fixed, "stage": "final"})
+            yield Job(**{**job, **fixed, "stage": "final", "workers": workers})
 
 
-def run_jobs(chosen: Sequence[dict[str, Any]], epochs: int, samples: int) -> Iterator[Job]:
-    """Every cell of the table, each for all of the chosen candidates (jobs of the search)."""
+def run_jobs(
+    chosen: Mapping[int, Sequence[dict[str, Any]]], epochs: int, samples: int
+) -> Iterator[Job]:
+    """Every cell of the table, each for all that was chosen (jobs) for so many workers."""
     for workers, seed in CELLS:
-        for job in chosen:
+        for job in chosen[workers]:
             fixed = {"workers": workers, "seed": seed, "epochs": epochs, "samples": samples}
             yield Job(**{**job, **fixed, "stage": "run"})
 
 
-def choose(records: Iterable[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """The record of each subject's best candidate: the last epoch's accuracy decides.
+def choose(records: Iterable[dict[str, Any]], workers: int) -> dict[str, dict[str, Any]]:
+    """The record of each subject's best candidate of so many workers: the last epoch decides.
 
     Raises:
         ValueError: the searches were not of one size.
@@ -235,9 +240,23 @@ def choose(records: Iterable[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     one_size(good)
     for record in good:
         name = record["job"]["subject"]
+        if record["job"]["workers"] != workers:
+            continue
         if name not in best or record["accuracy"][-1] > best[name]["accuracy"][-1]:
             best[name] = record
     return best
+
+
+def choose_all(
+    searched: Sequence[dict[str, Any]], finals: Sequence[dict[str, Any]]
+) -> dict[int, dict[str, dict[str, Any]]]:
+    """Workers -> subject -> record: of the latest stage that there is for so many workers.
+
+    Raises:
+        ValueError: a stage is of several sizes.
+    """
+    two = choose(searched, 2) | choose(finals, 2)
+    return {2: two, 4: two | choose(finals, 4)}
 
 
 def one_size(records: Iterable[dict[str, Any]]) -> None:

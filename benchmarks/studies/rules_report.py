@@ -29,11 +29,12 @@ from studies.rules_plan import (
     SUBJECTS,
     Job,
     choose,
+    choose_all,
     one_size,
 )
 
 _HEAD = (
-    "rule", "learning rate", "seed 0", "seed 1", "seed 2", "mean, n = 2", "n = 4",
+    "rule", "rate, n = 2", "seed 0", "seed 1", "seed 2", "mean, n = 2", "rate, n = 4", "n = 4",
     "to bsp, n = 2", "to bsp, n = 4", "within the goal",
 )  # fmt: skip
 _COSTS = (
@@ -52,8 +53,7 @@ def write_report(stages: dict[str, list[Record]], folder: Path, name: str) -> Pa
         ValueError: the records are not of one study.
     """
     searched, finals, ran = stages["search"], stages["final"], stages["run"]
-    best, better = choose(searched), choose(finals)
-    chosen = best | better
+    chosen = choose_all(searched, finals)
     finished = [record for record in ran if record["status"] == "finished"]
     one_size(finished)
     table = {subject.name: cells_of(finished, subject.name, chosen) for subject in SUBJECTS}
@@ -66,10 +66,11 @@ def write_report(stages: dict[str, list[Record]], folder: Path, name: str) -> Pa
     failed = [record for record in (*searched, *finals, *ran) if record["status"] == "failed"]
     parts += [
         _costs(table),
-        _search(searched, best),
-        _finals(finals, better),
+        _search(searched),
+        _finals(finals, 2, _FINALS_OF_TWO),
+        _finals(finals, 4, _FINALS_OF_FOUR),
         failures(failed),
-        _commands(chosen, ran),
+        _commands(chosen[2], ran),
     ]
     page = folder / f"{name}.md"
     page.write_text("\n".join(part for part in parts if part))
@@ -91,8 +92,7 @@ def _opening(finished: Sequence[Record]) -> str:
         f"{milestones} epochs (post-local begins its local steps at the first), and grows with the",
         "number of workers (not for asgd, whose centre adds up what all push). Test accuracy is",
         "of the last epoch, of the consensus of all workers, on the same test images for every n.",
-        "Settings were found by an equal small search on training images alone (below), with two",
-        "workers; four take the same.",
+        "Settings were found by an equal small search on training images alone (below).",
         "",
         f"Machine: {'; '.join(sorted(machines))}.",
         "Four workers share its cores, so the speed of n = 4 says nothing about scaling, and",
@@ -104,11 +104,11 @@ def _opening(finished: Sequence[Record]) -> str:
     return "\n".join(lines)
 
 
-def _accuracies(table: dict[str, Cells], chosen: dict[str, Record]) -> str:
+def _accuracies(table: dict[str, Cells], chosen: dict[int, dict[str, Record]]) -> str:
     rows = []
     for subject in SUBJECTS:
         cells = table[subject.name]
-        job = chosen[subject.name]["job"] if subject.name in chosen else None
+        rule = chosen[2][subject.name]["job"]["rule"] if subject.name in chosen[2] else None
         two = [accuracy_in(cells, (2, seed)) for seed in (0, 1, 2)]
         known = [value for value in two if value is not None]
         four = accuracy_in(cells, (4, 0))
@@ -117,10 +117,11 @@ def _accuracies(table: dict[str, Cells], chosen: dict[str, Record]) -> str:
         whole = len(known) == len(two) and four is not None
         rows.append(
             [
-                f"`{job['rule']}`" if job else subject.name,
-                f"{job['learning_rate']:g}" if job else MISSING,
+                f"`{rule}`" if rule else subject.name,
+                _rate(chosen[2], subject.name),
                 *map(_percent, two),
                 mean,
+                _rate(chosen[4], subject.name),
                 _percent(four),
                 *(_points(value) for value in apart),
                 verdict(subject, apart, whole=whole),
@@ -131,7 +132,7 @@ def _accuracies(table: dict[str, Cells], chosen: dict[str, Record]) -> str:
         "",
         *table_lines(_HEAD, rows),
         "",
-        "Seeds are of n = 2; n = 4 has seed 0. Differences are points of accuracy, over the seeds",
+        "Rate: of the learning rate, per 128 samples. Seeds are of n = 2; n = 4 has seed 0. Differences are points of accuracy, over the seeds",
         f"that both have. The goal: no more than {CLOSE} points below bsp, asgd 1.5, at n = 2 and",
         "at n = 4; rules with – have none. On one host `bsp/diloco` is bsp with an outer step.",
         "",
@@ -174,12 +175,12 @@ def _costs(table: dict[str, Cells]) -> str:
     return "\n".join(lines)
 
 
-def _search(searched: Sequence[Record], chosen: dict[str, Record]) -> str:
+def _search(searched: Sequence[Record]) -> str:
     if not searched:
         return ""
     return _stage(
         searched,
-        chosen,
+        choose(searched, 2),
         "## The search",
         "",
         "Two workers, seed 0, {epochs} epochs of {samples:,} training images; accuracy on {held:,}",
@@ -189,24 +190,28 @@ def _search(searched: Sequence[Record], chosen: dict[str, Record]) -> str:
     )
 
 
-def _finals(finals: Sequence[Record], chosen: dict[str, Record]) -> str:
-    if not finals:
-        return ""
-    return _stage(
-        finals,
-        chosen,
-        f"Then what was best, and the same at {FINAL_FACTORS[1]:g} of the rate, for all rules",
-        "alike: {epochs} epochs of {samples:,} training images, accuracy on {held:,} others. This",
-        "was added when the first runs of the whole (seed 0) had slowmo 3.1 and diloco 1.4 points",
-        "behind bsp: so short a search likes rates at which a longer training stays noisy. The",
-        "bold ones are in the table above.",
-    )
+_FINALS_OF_TWO = (
+    "Then what was best, and the same at {factor:g} of the rate, for all rules alike, two workers:",
+    "{epochs} epochs of {samples:,} training images, accuracy on {held:,} others. This was added",
+    "when the first runs of the whole (seed 0) had slowmo 3.1 and diloco 1.4 points behind bsp: so",
+    "short a search likes rates at which a longer training stays noisy.",
+)
+_FINALS_OF_FOUR = (
+    "The same once more for four workers, of what was chosen for two: their rate is multiplied by",
+    "four, and the first run of gosgd with the settings of two was 2.2 points behind bsp.",
+)
+
+
+def _finals(finals: Sequence[Record], workers: int, words: Sequence[str]) -> str:
+    records = [record for record in finals if record["job"]["workers"] == workers]
+    return _stage(records, choose(records, workers), *words) if records else ""
 
 
 def _stage(records: Sequence[Record], chosen: dict[str, Record], *words: str) -> str:
     """A stage of the search: `words`, in which its size is put, and a row a candidate."""
     job = records[0]["job"]
     size = {"epochs": job["epochs"], "samples": job["samples"], "held": job["samples"] // 2}
+    size["factor"] = FINAL_FACTORS[1]
     rows = [_candidate(record, chosen) for record in records]
     table = table_lines(("candidate", "learning rate", "accuracy"), rows)
     return "\n".join([*(line.format(**size) for line in words), "", *table, ""])
@@ -227,12 +232,14 @@ def _commands(chosen: dict[str, Record], ran: Sequence[Record]) -> str:
         "```console",
         "$ python benchmarks/rules_study.py search --data DIR --out benchmarks/results/rules-study",
         "$ python benchmarks/rules_study.py final --data DIR --out benchmarks/results/rules-study",
+        "$ python benchmarks/rules_study.py final --data DIR --out benchmarks/results/rules-study "
+        "--workers 4",
         "$ python benchmarks/rules_study.py run --data DIR --out benchmarks/results/rules-study",
         "$ python benchmarks/rules_study.py report --out benchmarks/results/rules-study",
         "```",
         "",
-        "All raw results, each with its own command: `search.jsonl` and `run.jsonl` there.",
-        "What the third starts for each rule (other seeds and n = 4 alike):",
+        "All raw results, each with its own command: `search.jsonl`, `final.jsonl`, `run.jsonl` there.",
+        "What the fourth starts for each rule (other seeds alike, n = 4 at its own rate):",
         "",
         "```console",
     ]
@@ -247,6 +254,10 @@ def _brief(job: Job) -> list[str]:
     """Quoted only where a shell needs it."""
     words = job.arguments("DIR", "RUN")
     return [f"'{word}'" if set(word) & set(' "[]') else word for word in words]
+
+
+def _rate(chosen: dict[str, Record], name: str) -> str:
+    return f"{chosen[name]['job']['learning_rate']:g}" if name in chosen else MISSING
 
 
 def _percent(value: float | None) -> str:
