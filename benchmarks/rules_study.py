@@ -1,10 +1,11 @@
 """All rules on CIFAR-10, at equal samples, each with settings found by an equal small search.
 
-    python benchmarks/rules_study.py search --data DIR --out benchmarks/results/rules-study
-    python benchmarks/rules_study.py final  --data DIR --out benchmarks/results/rules-study
-    python benchmarks/rules_study.py final  --data DIR --out benchmarks/results/rules-study --workers 4
-    python benchmarks/rules_study.py run    --data DIR --out benchmarks/results/rules-study
-    python benchmarks/rules_study.py report --out benchmarks/results/rules-study
+    OUT=benchmarks/results/rules-study
+    python benchmarks/rules_study.py search --data DIR --out $OUT
+    python benchmarks/rules_study.py final  --data DIR --out $OUT
+    python benchmarks/rules_study.py final  --data DIR --out $OUT --workers 4
+    python benchmarks/rules_study.py run    --data DIR --out $OUT
+    python benchmarks/rules_study.py report --out $OUT
 
 Each run adds a line to search.jsonl, final.jsonl or run.jsonl as soon as it is over, and runs that
 stand there are not made again: kill it and start it anew as you like. DIR holds CIFAR-10 in any

@@ -132,7 +132,8 @@ def _accuracies(table: dict[str, Cells], chosen: dict[int, dict[str, Record]]) -
         "",
         *table_lines(_HEAD, rows),
         "",
-        "Rate: of the learning rate, per 128 samples. Seeds are of n = 2; n = 4 has seed 0. Differences are points of accuracy, over the seeds",
+        "Rate: the learning rate, of a global batch of 128. Seeds are of n = 2; n = 4 has seed 0.",
+        "Differences are points of accuracy, over the seeds",
         f"that both have. The goal: no more than {CLOSE} points below bsp, asgd 1.5, at n = 2 and",
         "at n = 4; rules with – have none. On one host `bsp/diloco` is bsp with an outer step.",
         "",
@@ -226,20 +227,18 @@ def _candidate(record: Record, chosen: dict[str, Record]) -> list[str]:
 
 
 def _commands(chosen: dict[str, Record], ran: Sequence[Record]) -> str:
+    stages = ("search", "final", "final --workers 4", "run")
     lines = [
         "## Commands",
         "",
         "```console",
-        "$ python benchmarks/rules_study.py search --data DIR --out benchmarks/results/rules-study",
-        "$ python benchmarks/rules_study.py final --data DIR --out benchmarks/results/rules-study",
-        "$ python benchmarks/rules_study.py final --data DIR --out benchmarks/results/rules-study "
-        "--workers 4",
-        "$ python benchmarks/rules_study.py run --data DIR --out benchmarks/results/rules-study",
-        "$ python benchmarks/rules_study.py report --out benchmarks/results/rules-study",
+        "$ OUT=benchmarks/results/rules-study",
+        *(f"$ python benchmarks/rules_study.py {it} --data DIR --out $OUT" for it in stages),
+        "$ python benchmarks/rules_study.py report --out $OUT",
         "```",
         "",
-        "All raw results, each with its own command: `search.jsonl`, `final.jsonl`, `run.jsonl` there.",
-        "What the fourth starts for each rule (other seeds alike, n = 4 at its own rate):",
+        "All raw results, each with its own command, stand there: `search.jsonl`, `final.jsonl`,",
+        "`run.jsonl`. What `run` starts for each rule (other seeds alike; n = 4 at its own rate):",
         "",
         "```console",
     ]
