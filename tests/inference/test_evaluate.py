@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 
-from arignote.data.images import normalise
 from arignote.data.open import open_data
 from arignote.errors import CheckpointError, UserError
 from arignote.inference.evaluate import evaluate
@@ -52,9 +51,9 @@ def test_other_data_is_normalised_as_in_training(trained: Any) -> None:
     other = open_data(spec, "none")
     assert other.mean != trained.data.mean
     model = load_trained(trained.folder, "last")
-    images = other._images("validation", np.arange(50))
-    targets = other.validation_batch(np.arange(50)).targets
-    outputs = model.outputs(normalise(images, trained.data.mean, trained.data.deviation))
+    other.mean, other.deviation = trained.data.mean, trained.data.deviation
+    inputs, targets = other.validation_batch(np.arange(50))
+    outputs = model.outputs(inputs)
     loss = torch.nn.functional.cross_entropy(outputs, targets)
     result = ask(trained, data=spec)
     assert result["metrics"]["loss"] == pytest.approx(float(loss), rel=1e-6)

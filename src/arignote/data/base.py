@@ -8,12 +8,16 @@ of (seed, epoch, index), so it does not depend on who loads the sample, or in wh
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import NamedTuple
-
-import torch
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
 from arignote.config.spec import Spec
 from arignote.data.sharding import Indices
+
+if TYPE_CHECKING:
+    # Our own data sets load without torch: see `arrays`.
+    import torch
+
+Split: TypeAlias = Literal["train", "validation"]
 
 
 class Batch(NamedTuple):

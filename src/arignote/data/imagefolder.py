@@ -10,9 +10,10 @@ from arignote.config.settings import Count
 from arignote.config.spec import Spec, parse_options
 from arignote.data.arguments import expect_folder
 from arignote.data.augment import Images
+from arignote.data.base import Split
 from arignote.data.class_folders import ClassFiles, Layout, labels, paths
 from arignote.data.decode import ImageFiles, bad_images
-from arignote.data.images import ImageDataset, Split
+from arignote.data.images import ImageDataset
 from arignote.data.sharding import Indices
 from arignote.errors import DataError
 

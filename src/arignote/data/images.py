@@ -1,20 +1,21 @@
-"""What all sets of labelled images share: batches, augmentation and normalisation."""
+"""What all sets of labelled images share: augmentation and normalisation."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
+from arignote.data.arrays import ArrayDataset, Arrays
 from arignote.data.augment import Images, augment, check_mode
-from arignote.data.base import Batch, Dataset
+from arignote.data.base import Split
 from arignote.data.sharding import Indices
 
-Split: TypeAlias = Literal["train", "validation"]
+if TYPE_CHECKING:
+    import torch
 
 STATISTICS_IMAGES = 1000
 """How many training images decide the mean and the standard deviation, at most."""
@@ -23,7 +24,7 @@ _CHUNK = 20
 """Images counted at a time, so that large ones do not need much memory."""
 
 
-class ImageDataset(Dataset):
+class ImageDataset(ArrayDataset):
     """Base of the image sets: members supply uint8 images, the labels and the class names.
 
     Inputs are normalised by the mean and the standard deviation of each channel, taken over
@@ -50,8 +51,10 @@ class ImageDataset(Dataset):
         self.train_size = len(train_labels)
         self.validation_size = len(validation_labels)
         self._augment = check_mode(augment)
-        self._train_labels = train_labels
-        self._validation_labels = validation_labels
+        self._labels: dict[Split, npt.NDArray[np.integer]] = {
+            "train": train_labels,
+            "validation": validation_labels,
+        }
         self.mean, self.deviation = self._statistics()
 
     @abstractmethod
@@ -62,35 +65,26 @@ class ImageDataset(Dataset):
             DataError: one of them cannot be read.
         """
 
-    def train_batch(self, indices: Indices, *, seed: int, epoch: int) -> Batch:
-        """Training samples `indices` (N,), augmented as (seed, epoch, index) decides.
-
-        Returns inputs (N, C, H, W) float32, contiguous, and targets (N,) int64.
-
-        Raises:
-            DataError: an image cannot be read.
-        """
-        images = self._images("train", indices)
-        images = augment(images, indices, self._augment, seed=seed, epoch=epoch)
-        return self._batch(images, self._train_labels[indices])
-
-    def validation_batch(self, indices: Indices) -> Batch:
-        """Validation samples `indices` (N,), never augmented; types as in `train_batch`.
+    def load(
+        self, split: Split, indices: Indices, out: Arrays, *, seed: int = 0, epoch: int = 0
+    ) -> None:
+        """Write inputs (N, C, H, W) float32, normalised, and targets (N,): see `ArrayDataset`.
 
         Raises:
             DataError: an image cannot be read.
         """
-        images = self._images("validation", indices)
-        return self._batch(images, self._validation_labels[indices])
+        images = self._images(split, indices)
+        if split == "train":
+            images = augment(images, indices, self._augment, seed=seed, epoch=epoch)
+        normalise(images, self.mean, self.deviation, out.inputs)
+        out.targets[:] = self._labels[split][indices]
 
     def brightness(self, inputs: torch.Tensor) -> torch.Tensor:
         """Undo the normalisation of `inputs` (N, C, H, W): 0 (no light) ... 1."""
-        shift, scale = _by_channel(self.mean), _by_channel(self.deviation)
+        shift, scale = (
+            inputs.new_tensor(numbers)[:, None, None] for numbers in (self.mean, self.deviation)
+        )
         return ((inputs * scale + shift) / 255).clamp_(0, 1)
-
-    def _batch(self, images: Images, labels: npt.NDArray[np.integer]) -> Batch:
-        inputs = normalise(images, self.mean, self.deviation)
-        return Batch(inputs, torch.from_numpy(labels.astype(np.int64)))
 
     def _statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         """Mean and standard deviation of the pixels of each channel, both C numbers.
@@ -114,11 +108,14 @@ class ImageDataset(Dataset):
         return tuple(mean.tolist()), tuple(deviation.tolist())
 
 
-def normalise(images: Images, mean: Sequence[float], deviation: Sequence[float]) -> torch.Tensor:
-    """(x - mean) / deviation of each channel: (N, H, W, C) uint8 to (N, C, H, W) float32."""
-    planes = np.ascontiguousarray(images.transpose(0, 3, 1, 2))
-    return torch.from_numpy(planes).float().sub_(_by_channel(mean)).div_(_by_channel(deviation))
-
-
-def _by_channel(numbers: Sequence[float]) -> torch.Tensor:
-    return torch.tensor(numbers, dtype=torch.float32)[:, None, None]
+def normalise(
+    images: Images,
+    mean: Sequence[float],
+    deviation: Sequence[float],
+    out: npt.NDArray[np.floating],
+) -> None:
+    """(x - mean) / deviation of each channel: (N, H, W, C) uint8 to `out` (N, C, H, W) float32."""
+    for channel, (shift, scale) in enumerate(zip(mean, deviation, strict=True)):
+        plane = out[:, channel]
+        np.subtract(images[..., channel], np.float32(shift), out=plane)
+        np.divide(plane, np.float32(scale), out=plane)

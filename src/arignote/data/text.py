@@ -7,13 +7,13 @@ from typing import Annotated, Literal
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from pydantic import BaseModel, ConfigDict, Field
 
 from arignote.config.spec import Spec, parse_options
 from arignote.data.arguments import expect_arguments
+from arignote.data.arrays import ArrayDataset, Arrays
 from arignote.data.augment import refuse_augmentation, sample_bits
-from arignote.data.base import Batch, Dataset
+from arignote.data.base import Split
 from arignote.data.sharding import Indices
 from arignote.data.vocabulary import BYTES
 from arignote.errors import DataError
@@ -32,7 +32,7 @@ class TextOptions(BaseModel):
     validation: Annotated[float, Field(gt=0, lt=1)] = 0.1
 
 
-class Text(Dataset):
+class Text(ArrayDataset):
     """`text:FILE`: samples are windows of `length` tokens, targets the same shifted by one.
 
     A token is a character (the sorted set of those in the file) or a byte (256). The first
@@ -43,6 +43,7 @@ class Text(Dataset):
     """
 
     sample_name = "sequences"
+    input_type = np.int64
 
     def __init__(self, path: Path, options: TextOptions) -> None:
         """Read the file.
@@ -78,25 +79,31 @@ class Text(Dataset):
         refuse_augmentation(augment, "text")
         return cls(Path(name), options)
 
-    def train_batch(self, indices: Indices, *, seed: int, epoch: int) -> Batch:
-        """Windows `indices` (N,): inputs and targets, both (N, length) int64."""
-        return self._windows(self._train, indices, self._offset(seed=seed, epoch=epoch))
+    @property
+    def target_shape(self) -> tuple[int, ...]:
+        """A token for each of the sample's."""
+        return self.sample_shape
 
-    def validation_batch(self, indices: Indices) -> Batch:
-        """Windows `indices` (N,) of the rest of the file, which begin at its start."""
-        return self._windows(self._validation, indices, 0)
+    def load(
+        self, split: Split, indices: Indices, out: Arrays, *, seed: int = 0, epoch: int = 0
+    ) -> None:
+        """Write windows `indices` (N,): inputs and targets, both (N, length).
+
+        Those of training begin where (seed, epoch) decides, the others at their part's start.
+        """
+        train = split == "train"
+        tokens = self._train if train else self._validation
+        offset = self._offset(seed=seed, epoch=epoch) if train else 0
+        length = self.sample_shape[0]
+        places = (offset + indices * length)[:, None] + np.arange(length + 1)
+        windows = tokens[places]
+        out.inputs[:], out.targets[:] = windows[:, :-1], windows[:, 1:]
 
     def _offset(self, *, seed: int, epoch: int) -> int:
         """Where the first training window of an epoch begins, in tokens."""
         bits = sample_bits(np.zeros(1, np.int64), seed=seed, epoch=epoch)
         # 64 bits, so the bias of a modulus is below 1e-13 for any length.
         return int(bits[0] % np.uint64(self.sample_shape[0]))
-
-    def _windows(self, tokens: npt.NDArray[np.integer], indices: Indices, offset: int) -> Batch:
-        length = self.sample_shape[0]
-        places = (offset + indices * length)[:, None] + np.arange(length + 1)
-        windows = torch.from_numpy(tokens[places].astype(np.int64))
-        return Batch(windows[:, :-1].clone(), windows[:, 1:].clone())
 
 
 def read_utf8(path: Path, advice: str) -> str:

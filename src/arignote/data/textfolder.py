@@ -8,13 +8,13 @@ from typing import Annotated
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from pydantic import BaseModel, ConfigDict, Field
 
 from arignote.config.spec import Spec, parse_options
 from arignote.data.arguments import expect_folder
+from arignote.data.arrays import ArrayDataset, Arrays
 from arignote.data.augment import refuse_augmentation
-from arignote.data.base import Batch, Dataset
+from arignote.data.base import Split
 from arignote.data.class_folders import Layout, labels, paths
 from arignote.data.sharding import Indices
 from arignote.data.text import read_utf8
@@ -33,7 +33,7 @@ class TextFolderOptions(BaseModel):
     length: Annotated[int, Field(ge=1, le=10**6)] = 200
 
 
-class TextFolder(Dataset):
+class TextFolder(ArrayDataset):
     """`textfolder:DIR`: samples (length,) of word numbers, classes named as folders in DIR/train.
 
     aclImdb's layout: DIR/train/CLASS/*.txt, and DIR/test likewise (or val, or validation). A text
@@ -43,6 +43,7 @@ class TextFolder(Dataset):
     """
 
     sample_name = "texts"
+    input_type = np.int64
 
     def __init__(self, folder: Path, options: TextFolderOptions) -> None:
         """Read all files.
@@ -59,11 +60,15 @@ class TextFolder(Dataset):
         frequent = sorted(counts, key=lambda word: (-counts[word], word))
         self.vocabulary = (*NAMES, *frequent[: options.vocabulary - len(NAMES)])
         numbers = word_numbers(self.vocabulary)
-        self._train = _texts(paths(train), numbers, options.length)
-        self._validation = _texts(paths(validation), numbers, options.length)
-        self._train_labels = labels(train, self.classes)
-        self._validation_labels = labels(validation, self.classes)
-        self.train_size, self.validation_size = len(self._train), len(self._validation)
+        self._texts: dict[Split, npt.NDArray[np.int32]] = {
+            "train": _texts(paths(train), numbers, options.length),
+            "validation": _texts(paths(validation), numbers, options.length),
+        }
+        self._labels: dict[Split, npt.NDArray[np.integer]] = {
+            "train": labels(train, self.classes),
+            "validation": labels(validation, self.classes),
+        }
+        self.train_size, self.validation_size = map(len, self._texts.values())
 
     @classmethod
     def open(cls, spec: Spec, *, augment: str) -> TextFolder:
@@ -78,13 +83,12 @@ class TextFolder(Dataset):
         refuse_augmentation(augment, "textfolder")
         return cls(folder, options)
 
-    def train_batch(self, indices: Indices, *, seed: int, epoch: int) -> Batch:
-        """Texts `indices` (N,): inputs (N, length) and targets (N,), both int64."""
-        return _batch(self._train, self._train_labels, indices)
-
-    def validation_batch(self, indices: Indices) -> Batch:
-        """Texts `indices` (N,) of the validation set."""
-        return _batch(self._validation, self._validation_labels, indices)
+    def load(
+        self, split: Split, indices: Indices, out: Arrays, *, seed: int = 0, epoch: int = 0
+    ) -> None:
+        """Write texts `indices` (N,): inputs (N, length), targets (N,)."""
+        out.inputs[:] = self._texts[split][indices]
+        out.targets[:] = self._labels[split][indices]
 
 
 def read_text(path: str) -> str:
@@ -102,10 +106,3 @@ def _texts(files: list[str], numbers: dict[str, int], length: int) -> npt.NDArra
     for place, path in enumerate(files):
         texts[place] = encode_words(read_text(path), numbers, length)
     return texts
-
-
-def _batch(
-    texts: npt.NDArray[np.int32], classes: npt.NDArray[np.integer], indices: Indices
-) -> Batch:
-    inputs = torch.from_numpy(texts[indices].astype(np.int64))
-    return Batch(inputs, torch.from_numpy(classes[indices].astype(np.int64)))

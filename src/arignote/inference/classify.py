@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import numpy as np
 import torch
 
 from arignote.data.card import DataCard
@@ -95,7 +96,9 @@ def _picture_reader(card: DataCard, run: str) -> Read:
 
     def read(path: str) -> torch.Tensor:
         picture = decode_any(path, (channels, height, width))
-        return normalise(picture, card.mean, card.deviation)
+        inputs = np.empty((1, channels, height, width), np.float32)
+        normalise(picture, card.mean, card.deviation, inputs)
+        return torch.from_numpy(inputs)
 
     return read
 
