@@ -81,6 +81,10 @@ class Layout:
         return classes
 
 
+IMAGES = Layout("images", (".jpg", ".jpeg", ".png"))
+"""What `imagefolder` reads, and `prepare`."""
+
+
 def paths(classes: ClassFiles) -> list[str]:
     """All files, class by class."""
     return [path for files in classes.values() for path in files]

@@ -52,7 +52,15 @@ def decode(path: str, size: int) -> Images:
         BadImageError: the file is truncated, or no JPEG or PNG.
         DataError: the file cannot be read, which says nothing about the image in it.
     """
-    content = _read(path)
+    return decode_content(_read(path), path, size)
+
+
+def decode_content(content: bytes, path: str, size: int) -> Images:
+    """As `decode`, of the bytes of a file; `path` is what errors call it.
+
+    Raises:
+        BadImageError: the image is truncated, or no JPEG or PNG.
+    """
     try:
         # No other formats: some of Pillow's readers start programs.
         with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
