@@ -29,8 +29,10 @@ INDEX, PROGRESS = "index.json", "progress.json"
 FORMAT, VERSION = "arignote-shards", 1
 CHANNELS = 3
 
+_ANEW = "prepare the data anew with --force"
+
 _FileName = Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
-_Colours = tuple[float, float, float]
+_EachChannel = Annotated[tuple[float, ...], Field(min_length=CHANNELS, max_length=CHANNELS)]
 
 
 class _Part(BaseModel):
@@ -76,9 +78,9 @@ class ShardIndex(_Part):
     source: str
     """The digest of what was prepared: see `prepare.source.Source.digest`."""
     classes: tuple[str, ...]
-    mean: _Colours
+    mean: _EachChannel
     """Of each channel, over all training pixels (0..255)."""
-    deviation: _Colours
+    deviation: _EachChannel
     train: SplitIndex
     validation: SplitIndex
     skipped: tuple[str, ...]
@@ -126,9 +128,6 @@ def read_index(folder: Path) -> ShardIndex:
         return ShardIndex.model_validate(found)
     except ValidationError as error:
         raise DataError(f"{path}: {one_line(error, ShardIndex)}: {_ANEW}") from None
-
-
-_ANEW = "prepare the data anew with --force"
 
 
 def check_shard(folder: Path, shard: ShardFile, image_bytes: int) -> None:
