@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +26,8 @@ from arignote.file_digest import file_sha256
 
 INDEX, PROGRESS = "index.json", "progress.json"
 """What is prepared, and what a preparation that goes on has done so far."""
-FORMAT, VERSION = "arignote-shards", 1
+FORMAT: Final = "arignote-shards"
+VERSION: Final = 1
 CHANNELS = 3
 
 _ANEW = "prepare the data anew with --force"
@@ -94,8 +95,8 @@ class ShardIndex(_Part):
     @property
     def files(self) -> tuple[ShardFile | LabelFile, ...]:
         """All files but the index itself."""
-        splits = (self.train, self.validation)
-        return tuple(file for split in splits for file in (*split.shards, split.labels))
+        train, validation = self.train, self.validation
+        return (*train.shards, train.labels, *validation.shards, validation.labels)
 
 
 def read_index(folder: Path) -> ShardIndex:

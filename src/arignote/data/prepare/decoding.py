@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
@@ -76,7 +77,9 @@ def parts(samples: Sequence[Sample]) -> Iterator[Sequence[Sample]]:
     return (samples[start : start + PART] for start in range(0, len(samples), PART))
 
 
-def in_order(function: Callable[[T], R], items: Iterable[T], workers: int) -> Iterator[R]:
+def in_order(
+    function: Callable[[T], R], items: Iterable[T], workers: int
+) -> Generator[R, None, None]:
     """`function` of each item, by `workers` processes (1: by this one), in the order of items.
 
     Raises:
@@ -88,7 +91,9 @@ def in_order(function: Callable[[T], R], items: Iterable[T], workers: int) -> It
     waiting: deque[Future[R]] = deque()
     # Not forked: the caller may have threads, whose locks a copy would hold forever.
     context = get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_begin) as pool:
+    with ProcessPoolExecutor(
+        workers, mp_context=context, initializer=_begin, initargs=(os.getpid(),)
+    ) as pool:
         try:
             for item in items:
                 waiting.append(pool.submit(function, item))
@@ -106,8 +111,11 @@ def in_order(function: Callable[[T], R], items: Iterable[T], workers: int) -> It
                 future.cancel()
 
 
-def _begin() -> None:
+def _begin(parent: int) -> None:
     die_with_parent()
+    if os.getppid() != parent:
+        # It died while this process began: nobody would tell us any more.
+        os._exit(1)
     # Ctrl-C reaches all processes of a terminal: the parent's word is enough.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 

@@ -234,7 +234,9 @@ def _index(out: Path, source: Source, progress: Progress, options: Options) -> S
             raise DataError(f"all {split} images are bad: replace them, and begin with --force")
         content = io.BytesIO()
         np.save(content, np.array(labels, np.int32))
-        file = LabelFile(file=f"{split}-labels.npy", sha256=hashlib.sha256(content.getvalue()).hexdigest())
+        file = LabelFile(
+            file=f"{split}-labels.npy", sha256=hashlib.sha256(content.getvalue()).hexdigest()
+        )
         write_whole(out / file.file, content.getvalue())
         splits[split] = SplitIndex(shards=shards, labels=file)
     mean, deviation = statistics(np.array(progress.counts, np.int64))
