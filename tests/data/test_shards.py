@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import resource
 
@@ -281,8 +280,3 @@ def test_open_files_that_may_not_be_allowed(folder, monkeypatch):
         DataError, match=r"has 6 shards, and a process may keep 32 files open: allow"
     ):
         open_data(f"shards:{folder}", "none")
-
-
-def test_the_labels_are_plain_npy(folder):
-    content = io.BytesIO((folder / "train-labels.npy").read_bytes())
-    assert np.load(content).tolist() == (np.arange(11) % 3).tolist()

@@ -176,7 +176,7 @@ def _check_room(out: Path, todo: Sequence[_Shard], options: Options) -> None:
     free = shutil.disk_usage(out).free
     if needed > free:
         raise DataError(
-            f"{out} needs {needed / 1e9:,.1f} GB, and {free / 1e9:,.1f} GB are free: make room, "
+            f"{out} needs {needed / 1e6:,.1f} MB, and {free / 1e6:,.1f} MB are free: make room, "
             "choose a smaller --size or another folder"
         )
 
