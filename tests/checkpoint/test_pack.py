@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from arignote.checkpoint.digest import file_sha256, weights_sha256
+from arignote.checkpoint.digest import weights_sha256
 from arignote.checkpoint.pack import load_state, save_state
+from arignote.file_digest import file_sha256
 
 
 def test_round_trip(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from PIL import Image
 
 from arignote.data.base import Batch
 from arignote.data.open import open_data
+from arignote.data.prepare.run import Options, prepare
 from arignote.errors import UserError
 from arignote.registry import DATA
 
@@ -32,6 +33,25 @@ def make_imagefolder(folder):
             for place, pixels in enumerate(random_images(count, 16, 24, 3)):
                 Image.fromarray(pixels).save(folder / split / name / f"{place:03}.png")
     return f"imagefolder:{folder}"
+
+
+class Silent:
+    """Is told how a preparation goes."""
+
+    def begin(self, images, done):
+        pass
+
+    def decoded(self, images):
+        pass
+
+    def shard(self, name):
+        pass
+
+
+def make_shards(folder):
+    make_imagefolder(folder / "images")
+    prepare(folder / "images", folder / "shards", Options(size=16, workers=1), Silent())
+    return f"shards:{folder / 'shards'},size=15"
 
 
 def make_cifar10(folder):
@@ -74,6 +94,7 @@ MAKERS = {
     "digits": make_digits,
     "synthetic": make_synthetic,
     "imagefolder": make_imagefolder,
+    "shards": make_shards,
     "cifar10": make_cifar10,
     "idx": make_idx,
     "text": make_text,

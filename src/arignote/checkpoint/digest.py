@@ -1,21 +1,11 @@
-"""SHA-256 of files and of weights."""
+"""SHA-256 of weights."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from pathlib import Path
 
 import torch
-
-
-def file_sha256(path: Path) -> str:
-    """The digest of a file's bytes."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def weights_sha256(tensors: Mapping[str, torch.Tensor]) -> str:

@@ -25,10 +25,10 @@ from typing import Any
 
 import torch
 
-from arignote.checkpoint.digest import file_sha256
 from arignote.checkpoint.pack import load_state, save_state
 from arignote.comm.base import World
 from arignote.errors import CheckpointError
+from arignote.file_digest import file_sha256
 
 FOLDER = "checkpoints"
 WEIGHTS, COMMON, MANIFEST, BEST = (

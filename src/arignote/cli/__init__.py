@@ -12,10 +12,12 @@ import click
 from arignote import __version__
 from arignote.cli.bench import bench
 from arignote.cli.completion import completion
+from arignote.cli.data import data
 from arignote.cli.doctor import doctor
 from arignote.cli.inference import evaluate, export, infer
 from arignote.cli.listing import list_families
 from arignote.cli.plot import plot
+from arignote.cli.prepare import prepare
 from arignote.cli.resize import resize
 from arignote.cli.run import run
 from arignote.cli.train import train
@@ -30,6 +32,7 @@ def arignote() -> None:
 
 for command in (
     *(train, run, resize, evaluate, infer, export),
+    *(prepare, data),
     *(list_families, doctor, plot, bench, completion),
 ):
     arignote.add_command(command)

@@ -22,6 +22,9 @@ from arignote.errors import UserError, unknown
 Images = npt.NDArray[np.uint8]
 """Images, shape (N, H, W, C)."""
 
+Bits = npt.NDArray[np.uint64]
+"""64 random bits for each sample, shape (N,): see `sample_bits`."""
+
 MODES = ("none", "mirror", "crop", "crop-mirror")
 """What `train.augment` may be."""
 
@@ -52,7 +55,7 @@ def refuse_augmentation(mode: str, name: str) -> None:
         )
 
 
-def sample_bits(indices: Indices, *, seed: int, epoch: int) -> npt.NDArray[np.uint64]:
+def sample_bits(indices: Indices, *, seed: int, epoch: int) -> Bits:
     """64 random bits for each of `indices` (N,), a pure function of (seed, epoch, index)."""
     # Arrays of one element, because NumPy warns when scalars wrap around and not for arrays.
     state = _finalise(np.array([seed], np.uint64) + _GOLDEN)
@@ -69,32 +72,52 @@ def augment(images: Images, indices: Indices, mode: str, *, seed: int, epoch: in
     if mode == "none" or not len(indices):
         return images
     bits = sample_bits(indices, seed=seed, epoch=epoch)
-    if mode in ("crop", "crop-mirror"):
+    if crops(mode):
         images = _crop(images, bits)
-    if mode in ("mirror", "crop-mirror"):
-        # The top bit; the offsets of the crop are drawn from the lower 48.
-        mirrored = (bits >> np.uint64(63)).astype(bool)
-        images = np.where(mirrored[:, None, None, None], images[:, :, ::-1], images)
+    if mirrors(mode):
+        images = np.where(mirrored(bits)[:, None, None, None], images[:, :, ::-1], images)
     return images
 
 
-def _crop(images: Images, bits: npt.NDArray[np.uint64]) -> Images:
+def crops(mode: str) -> bool:
+    """Whether `mode` cuts a random window out of each image."""
+    return mode in ("crop", "crop-mirror")
+
+
+def mirrors(mode: str) -> bool:
+    """Whether `mode` mirrors each second image, at random."""
+    return mode in ("mirror", "crop-mirror")
+
+
+def window_corners(room: tuple[int, int], bits: Bits) -> tuple[Indices, Indices]:
+    """Where each sample's window begins: y in 0 .. room[0], x in 0 .. room[1], both (N,)."""
+    y = _below(room[0] + 1, bits & _LOW_24_BITS)
+    x = _below(room[1] + 1, (bits >> np.uint64(24)) & _LOW_24_BITS)
+    return y, x
+
+
+def mirrored(bits: Bits) -> npt.NDArray[np.bool_]:
+    """Which samples are mirrored, (N,)."""
+    # The top bit; the corners of windows are drawn from the lower 48.
+    return (bits >> np.uint64(63)).astype(bool)
+
+
+def _crop(images: Images, bits: Bits) -> Images:
     height, width = images.shape[1:3]
     pad_y, pad_x = height // 8, width // 8
-    y = _below(2 * pad_y + 1, bits & _LOW_24_BITS)
-    x = _below(2 * pad_x + 1, (bits >> np.uint64(24)) & _LOW_24_BITS)
+    y, x = window_corners((2 * pad_y, 2 * pad_x), bits)
     padded = np.pad(images, ((0, 0), (pad_y, pad_y), (pad_x, pad_x), (0, 0)), mode="reflect")
     windows = sliding_window_view(padded, (height, width), axis=(1, 2))
     cropped: Images = windows[np.arange(len(images)), y, x]
     return cropped.transpose(0, 2, 3, 1)
 
 
-def _below(bound: int, bits: npt.NDArray[np.uint64]) -> Indices:
+def _below(bound: int, bits: Bits) -> Indices:
     """Numbers in range(bound) from 24 random bits each, without the bias of a modulus."""
     return ((bits * np.uint64(bound)) >> np.uint64(24)).astype(np.int64)
 
 
-def _finalise(state: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+def _finalise(state: Bits) -> Bits:
     """SplitMix64's finaliser; uint64 arithmetic wraps around as it needs."""
     state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

@@ -13,7 +13,8 @@ import numpy.typing as npt
 from arignote.errors import DataError, unknown
 
 # Some data sets have all of them, and then a test folder often has no labels.
-_VALIDATION_FOLDERS = ("val", "validation", "test")
+VALIDATION_FOLDERS = ("val", "validation", "test")
+"""Where validation files may be; the first that exists counts."""
 
 ClassFiles: TypeAlias = dict[str, list[str]]
 """The files of each class, both in sorted order."""
@@ -50,13 +51,13 @@ class Layout:
         example = f"CLASS/*{self.suffixes[0]}"
         if not (folder / "train").is_dir():
             raise DataError(f"{folder} has no folder train: expected {folder}/train/{example}")
-        for name in _VALIDATION_FOLDERS:
+        for name in VALIDATION_FOLDERS:
             if (folder / name).is_dir():
                 return folder / "train", folder / name
         raise DataError(
             f"{folder} has no validation {self.kind}: expected a folder "
-            f"{', '.join(_VALIDATION_FOLDERS)} there, with "
-            f"{folder}/{_VALIDATION_FOLDERS[0]}/{example}"
+            f"{', '.join(VALIDATION_FOLDERS)} there, with "
+            f"{folder}/{VALIDATION_FOLDERS[0]}/{example}"
         )
 
     def _classes(self, folder: Path) -> ClassFiles:
@@ -79,6 +80,10 @@ class Layout:
                 )
             classes[name] = files
         return classes
+
+
+IMAGES = Layout("images", (".jpg", ".jpeg", ".png"))
+"""What `imagefolder` reads, and `prepare`."""
 
 
 def paths(classes: ClassFiles) -> list[str]:

@@ -52,7 +52,15 @@ def decode(path: str, size: int) -> Images:
         BadImageError: the file is truncated, or no JPEG or PNG.
         DataError: the file cannot be read, which says nothing about the image in it.
     """
-    content = _read(path)
+    return decode_content(read_content(path), path, size)
+
+
+def decode_content(content: bytes, path: str, size: int) -> Images:
+    """As `decode`, of the bytes of a file; `path` is what errors call it.
+
+    Raises:
+        BadImageError: the image is truncated, or no JPEG or PNG.
+    """
     try:
         # No other formats: some of Pillow's readers start programs.
         with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
@@ -74,7 +82,7 @@ def decode_any(path: str, sample_shape: tuple[int, int, int]) -> Images:
         DataError: the file cannot be read.
     """
     channels, height, width = sample_shape
-    content = _read(path)
+    content = read_content(path)
     Image.init()
     formats = [name for name in Image.ID if name not in _START_PROGRAMS]
     try:
@@ -92,11 +100,18 @@ def decode_any(path: str, sample_shape: tuple[int, int, int]) -> Images:
     return array.reshape(1, height, width, channels)
 
 
-def _read(path: str) -> bytes:
+def read_content(path: str, offset: int = 0, size: int = -1) -> bytes:
+    """`size` bytes of a file from `offset` on; below 0: all.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
     # Read first, so that a failing disk is never taken for a bad image: workers that differ
     # in that would leave out different files.
     try:
-        return Path(path).read_bytes()
+        with Path(path).open("rb") as file:
+            file.seek(offset)
+            return file.read(size)
     except OSError as error:
         raise DataError(f"{path} cannot be read ({error.strerror}): make it readable") from None
 

@@ -11,13 +11,11 @@ from arignote.config.spec import Spec, parse_options
 from arignote.data.arguments import expect_folder
 from arignote.data.augment import Images
 from arignote.data.base import Split
-from arignote.data.class_folders import ClassFiles, Layout, labels, paths
+from arignote.data.class_folders import IMAGES, ClassFiles, labels, paths
 from arignote.data.decode import ImageFiles, bad_images
 from arignote.data.images import ImageDataset
 from arignote.data.sharding import Indices
 from arignote.errors import DataError
-
-_LAYOUT = Layout("images", (".jpg", ".jpeg", ".png"))
 
 
 class ImageFolderOptions(BaseModel):
@@ -42,7 +40,7 @@ class ImageFolder(ImageDataset):
         Raises:
             DataError: a folder is missing, empty or unexpected, or an image is bad.
         """
-        train, validation = _LAYOUT.list_splits(folder)
+        train, validation = IMAGES.list_splits(folder)
         classes = tuple(train)
         if options.skip_bad:
             bad = bad_images([*paths(train), *paths(validation)])

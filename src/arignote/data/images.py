@@ -13,6 +13,7 @@ from arignote.data.arrays import ArrayDataset, Arrays
 from arignote.data.augment import Images, augment, check_mode
 from arignote.data.base import Split
 from arignote.data.sharding import Indices
+from arignote.data.statistics import Statistics, count_values, statistics
 
 if TYPE_CHECKING:
     import torch
@@ -39,8 +40,10 @@ class ImageDataset(ArrayDataset):
         train_labels: npt.NDArray[np.integer],
         validation_labels: npt.NDArray[np.integer],
         augment: str,
+        known: Statistics | None = None,
     ) -> None:
-        """Labels have shape (N,); `_images` must work already, for it is called here.
+        """Labels have shape (N,). Unless mean and deviation are `known`, `_images` must work
+        already, for it is called here.
 
         Raises:
             UserError: `augment` is no mode that we know.
@@ -55,7 +58,7 @@ class ImageDataset(ArrayDataset):
             "train": train_labels,
             "validation": validation_labels,
         }
-        self.mean, self.deviation = self._statistics()
+        self.mean, self.deviation = self._statistics() if known is None else known
 
     @abstractmethod
     def _images(self, split: Split, indices: Indices) -> Images:
@@ -73,11 +76,24 @@ class ImageDataset(ArrayDataset):
         Raises:
             DataError: an image cannot be read.
         """
+        height, width = self.sample_shape[1:]
+        images = np.empty((len(indices), height, width, self.sample_shape[0]), np.uint8)
+        self.load_images(split, indices, images, seed=seed, epoch=epoch)
+        normalise(images, self.mean, self.deviation, out.inputs)
+        out.targets[:] = self._labels[split][indices]
+
+    def load_images(
+        self, split: Split, indices: Indices, out: Images, *, seed: int = 0, epoch: int = 0
+    ) -> None:
+        """Write the images of `load` to `out` (N, H, W, C) uint8, before they are normalised.
+
+        Raises:
+            DataError: an image cannot be read.
+        """
         images = self._images(split, indices)
         if split == "train":
             images = augment(images, indices, self._augment, seed=seed, epoch=epoch)
-        normalise(images, self.mean, self.deviation, out.inputs)
-        out.targets[:] = self._labels[split][indices]
+        out[:] = images
 
     def brightness(self, inputs: torch.Tensor) -> torch.Tensor:
         """Undo the normalisation of `inputs` (N, C, H, W): 0 (no light) ... 1."""
@@ -86,26 +102,13 @@ class ImageDataset(ArrayDataset):
         )
         return ((inputs * scale + shift) / 255).clamp_(0, 1)
 
-    def _statistics(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
-        """Mean and standard deviation of the pixels of each channel, both C numbers.
-
-        From the counts of the 256 values, which are exact whatever the chunks are.
-        """
-        channels = self.sample_shape[0]
+    def _statistics(self) -> Statistics:
         used = min(self.train_size, STATISTICS_IMAGES)
         chosen = np.arange(used, dtype=np.int64) * self.train_size // used
-        counts = np.zeros((channels, 256), np.int64)
+        counts = np.zeros((self.sample_shape[0], 256), np.int64)
         for start in range(0, used, _CHUNK):
-            images = self._images("train", chosen[start : start + _CHUNK])
-            for channel in range(channels):
-                counts[channel] += np.bincount(images[..., channel].ravel(), minlength=256)
-        pixels = counts.sum(axis=1)
-        values = np.arange(256.0)
-        mean = counts @ values / pixels
-        deviation = np.sqrt((counts * (values - mean[:, None]) ** 2).sum(axis=1) / pixels)
-        # A channel of one colour stays 0 instead of becoming NaN.
-        deviation[deviation == 0] = 1.0
-        return tuple(mean.tolist()), tuple(deviation.tolist())
+            counts += count_values(self._images("train", chosen[start : start + _CHUNK]))
+        return statistics(counts)
 
 
 def normalise(

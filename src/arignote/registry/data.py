@@ -14,6 +14,12 @@ DATA = Registry(
         in_folder=True,
     ),
     Entry(
+        "shards",
+        "arignote.data.shards:Shards",
+        "shards:DIR[,size=224]: images that `arignote prepare` decoded once, for large data sets",
+        in_folder=True,
+    ),
+    Entry(
         "cifar10",
         "arignote.data.cifar10:Cifar10",
         "cifar10:DIR: the original binary files, or x_train.npy and its like",

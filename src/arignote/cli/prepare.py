@@ -1,0 +1,136 @@
+"""`arignote prepare SRC OUT`: decode images once, into shards that are mapped in training."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from types import TracebackType
+
+import click
+
+_SHOWN = 20
+"""Skipped files that are listed; the index has all."""
+
+
+@click.command(context_settings={"show_default": True})
+@click.argument("src")
+@click.argument("out")
+@click.option(
+    "--size", type=click.IntRange(1, 8192), default=256, help="Pixels a side of what is stored."
+)
+@click.option(
+    "--workers", type=click.IntRange(min=1), help="Processes that decode.  [default: cores]"
+)
+@click.option(
+    "--class-from-name", is_flag=True, help="No class folders: names are CLASS_*.jpg in SRC."
+)
+@click.option(
+    "--val-share",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    help="With --class-from-name: the share that validates, by a hash of the name.  [default: 0.1]",
+)
+@click.option("--skip-bad", is_flag=True, help="Leave out files that hold no whole image.")
+@click.option("--force", is_flag=True, help="Begin anew where OUT holds something prepared.")
+def prepare(
+    src: str,
+    out: str,
+    size: int,
+    workers: int | None,
+    class_from_name: bool,
+    val_share: float | None,
+    skip_bad: bool,
+    force: bool,
+) -> None:
+    """Decode the images of SRC once, for --data shards:OUT.
+
+    SRC is a folder with train/CLASS/*.jpg and val/CLASS/*.jpg, a tar of one, or a folder with
+    ImageNet's archives. Cut short, the same command goes on after the last whole shard.
+    """
+    from arignote.data.prepare.run import Options
+    from arignote.data.prepare.run import prepare as run
+    from arignote.errors import UserError
+
+    if val_share is not None and not class_from_name:
+        raise UserError(
+            "--val-share splits images without folders: add --class-from-name, or leave it out"
+        )
+    share = 0.1 if val_share is None else val_share
+    options = Options(
+        size=size,
+        workers=workers or len(os.sched_getaffinity(0)),
+        validation_share=share if class_from_name else None,
+        skip_bad=skip_bad,
+        force=force,
+    )
+    with _Progress() as progress:
+        index = run(Path(src), Path(out), options, progress)
+    for name in index.skipped[:_SHOWN]:
+        click.echo(f"skipped {name}")
+    if len(index.skipped) > _SHOWN:
+        click.echo(f"skipped {len(index.skipped) - _SHOWN:,} more: see index.json")
+    click.echo(
+        f"{out}: {index.train.images:,} training and {index.validation.images:,} validation "
+        f"images of {size}x{size}, {len(index.classes):,} classes"
+        + (f", {len(index.skipped):,} files skipped" if index.skipped else "")
+    )
+    click.echo(f"train on them with --data shards:{out}")
+
+
+class _Progress:
+    """A live line in a terminal; elsewhere a plain line for each shard."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self._console = Console(highlight=False, soft_wrap=True)
+        self._live = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.percentage:>3.0f}%"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[now]}"),
+            console=self._console,
+            disable=not self._console.is_terminal,
+            transient=True,
+        )
+        self._task = self._live.add_task("listing", total=None, now="")
+        self._images = self._done = self._first = 0
+        self._began = 0.0
+
+    def __enter__(self) -> _Progress:
+        self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._live.stop()
+
+    def begin(self, images: int, done: int) -> None:
+        """See `Watcher`."""
+        self._images, self._done, self._first = images, done, done
+        self._began = time.monotonic()
+        if done:
+            self._say(f"goes on after {done:,} of {images:,} images")
+        self._live.update(self._task, description="decoding", total=images, completed=done)
+
+    def decoded(self, images: int) -> None:
+        """See `Watcher`."""
+        self._done += images
+        self._live.update(self._task, completed=self._done, now=self._rate())
+
+    def shard(self, name: str) -> None:
+        """See `Watcher`."""
+        self._say(f"{name} · {self._done:,} of {self._images:,} images · {self._rate()}")
+
+    def _rate(self) -> str:
+        seconds = max(time.monotonic() - self._began, 1e-9)
+        return f"{(self._done - self._first) / seconds:,.0f} images/s"
+
+    def _say(self, text: str) -> None:
+        self._console.out(text, highlight=False)

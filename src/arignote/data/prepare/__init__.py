@@ -1,0 +1,1 @@
+"""`arignote prepare`: from image files or archives to shards of decoded images."""

@@ -1,0 +1,92 @@
+"""Where the images lie in a tar, so that they are read from it without unpacking it."""
+
+from __future__ import annotations
+
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import IO, NamedTuple
+
+from arignote.data.class_folders import IMAGES
+from arignote.errors import DataError
+
+
+class Member(NamedTuple):
+    """A file in a tar."""
+
+    parts: tuple[str, ...]
+    """Its path: ("train", "cat", "1.jpg")."""
+    offset: int
+    """Where its bytes begin in the tar."""
+    size: int
+
+
+def list_images(path: Path) -> list[Member]:
+    """All images in a tar, by name; what begins with a dot is left alone.
+
+    Raises:
+        DataError: it cannot be read, is compressed or cut off, or has links among its images.
+    """
+    try:
+        with path.open("rb") as file:
+            return sorted(filter(_is_image, _members(file, 0, path.stat().st_size, str(path))))
+    except OSError as error:
+        raise _unreadable(path, error) from None
+
+
+def list_inner_images(path: Path) -> dict[str, list[Member]]:
+    """The images in each of the tars that a tar is made of, by name; offsets are in `path`.
+
+    The keys are the names of the inner tars without .tar.
+
+    Raises:
+        DataError: one of them cannot be read, is compressed or cut off.
+    """
+    found = {}
+    try:
+        with path.open("rb") as file:
+            for outer in sorted(_members(file, 0, path.stat().st_size, str(path))):
+                name, dot, suffix = outer.parts[-1].rpartition(".")
+                if (dot, suffix) == (".", "tar"):
+                    place = f"{path}: {outer.parts[-1]}"
+                    inner = _members(file, outer.offset, outer.offset + outer.size, place)
+                    found[name] = sorted(filter(_is_image, inner))
+    except OSError as error:
+        raise _unreadable(path, error) from None
+    return found
+
+
+def _is_image(member: Member) -> bool:
+    return member.parts[-1].lower().endswith(IMAGES.suffixes)
+
+
+def _members(file: IO[bytes], start: int, end: int, place: str) -> Iterator[Member]:
+    """The files of the tar in bytes `start` ... `end` of `file`, in their order there."""
+    file.seek(start)
+    try:
+        with tarfile.open(fileobj=file, mode="r:") as tar:
+            while (info := tar.next()) is not None:
+                # It would keep them all, a kilobyte each.
+                tar.members.clear()  # type: ignore[attr-defined]
+                parts = PurePosixPath(info.name).parts
+                if info.isdir() or any(part.startswith(".") for part in parts):
+                    continue
+                member = Member(parts, info.offset_data, info.size)
+                if _is_image(member) and (not info.isreg() or info.issparse()):
+                    raise DataError(
+                        f"{place}: {info.name} is a link or sparse: make the tar with "
+                        "tar --dereference --hard-dereference"
+                    )
+                yield member
+            file.seek(tar.offset)
+            # At a damaged header tarfile stops without a word: only zeros are an end.
+            if tar.offset >= end or file.read(tarfile.BLOCKSIZE).strip(b"\0"):
+                raise tarfile.ReadError(f"no end mark at byte {tar.offset - start:,}")
+    except tarfile.TarError as error:
+        raise DataError(
+            f"{place} is no whole, uncompressed tar ({error}): decompress it, or get it again"
+        ) from None
+
+
+def _unreadable(path: Path, error: OSError) -> DataError:
+    return DataError(f"{path} cannot be read ({error.strerror}): make it readable")

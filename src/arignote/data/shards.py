@@ -1,0 +1,129 @@
+"""Images that `arignote prepare` decoded once, mapped into memory."""
+
+from __future__ import annotations
+
+import resource
+from pathlib import Path
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from arignote.config.settings import Count
+from arignote.config.spec import Spec, parse_options
+from arignote.data.arguments import expect_folder
+from arignote.data.augment import Images, crops, mirrored, mirrors, sample_bits, window_corners
+from arignote.data.base import Split
+from arignote.data.images import ImageDataset
+from arignote.data.shard_index import CHANNELS, read_index, read_labels
+from arignote.data.sharding import Indices
+from arignote.data.statistics import Statistics
+from arignote.data.stored_images import StoredImages, Windows
+from arignote.errors import DataError, UserError
+
+_FORM = "shards:DIR[,size=N]"
+_WINDOWS = {256: 224}
+_OTHER_FILES = 512
+"""How many files a process may need to keep open beside the shards."""
+
+
+class ShardsOptions(BaseModel):
+    """Pixels a side of a sample; 0: see `Shards`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    size: Count = 0
+
+
+class Shards(ImageDataset):
+    """`shards:DIR`: samples (3, size, size) of what `arignote prepare SRC DIR` stored.
+
+    Without `size` samples are as large as stored, but 224 of 256, as the papers on ImageNet
+    have it. A smaller sample is a window of the stored image: in training, where `augment` says
+    crop, a random one, else the middle. (Where nothing is cut off, a crop reflects the borders,
+    as with all image sets.) Mean and deviation are those of all stored training pixels.
+    """
+
+    def __init__(self, folder: Path, options: ShardsOptions, *, augment: str) -> None:
+        """Read the index; map the labels; no image is read.
+
+        Raises:
+            UserError: `size` is larger than what is stored.
+            DataError: a file is missing, or not what the index says.
+        """
+        index = read_index(folder)
+        size = options.size or _WINDOWS.get(index.size, index.size)
+        if size > index.size:
+            raise UserError(
+                f"data set shards: got size={size}, {folder} holds images of {index.size}: use at "
+                f"most that, or prepare them anew with --size {size}"
+            )
+        _allow_open_files(folder, len(index.train.shards) + len(index.validation.shards))
+        self._stored: dict[Split, StoredImages] = {
+            "train": StoredImages(folder, index.train, index.size),
+            "validation": StoredImages(folder, index.validation, index.size),
+        }
+        self._room = index.size - size
+        self.skipped = index.skipped
+        super().__init__(
+            classes=index.classes,
+            sample_shape=(CHANNELS, size, size),
+            train_labels=read_labels(folder, index.train, len(index.classes)),
+            validation_labels=read_labels(folder, index.validation, len(index.classes)),
+            augment=augment,
+            known=Statistics(index.mean, index.deviation),
+        )
+
+    @classmethod
+    def open(cls, spec: Spec, *, augment: str) -> Shards:
+        """Open `shards:DIR[,size=N]`.
+
+        Raises:
+            UserError: the spec is not of that form, or `size` is larger than what is stored.
+            DataError: a file is missing, or not what the index says.
+        """
+        folder = expect_folder(spec, _FORM)
+        return cls(folder, parse_options(ShardsOptions, spec, "data set shards"), augment=augment)
+
+    def load_images(
+        self, split: Split, indices: Indices, out: Images, *, seed: int = 0, epoch: int = 0
+    ) -> None:
+        """Copy each sample's window from its shard to `out`: see `ImageDataset.load_images`.
+
+        Raises:
+            DataError: a shard cannot be mapped.
+        """
+        mode = self._augment if split == "train" else "none"
+        if crops(mode) and not self._room:
+            super().load_images(split, indices, out, seed=seed, epoch=epoch)
+            return
+        bits = sample_bits(indices, seed=seed, epoch=epoch)
+        windows = self._middle(len(indices))
+        if crops(mode):
+            y, x = window_corners((self._room, self._room), bits)
+            windows = windows._replace(y=y, x=x)
+        if mirrors(mode):
+            windows = windows._replace(mirrored=mirrored(bits))
+        self._stored[split].copy(indices, windows, out)
+
+    def _images(self, split: Split, indices: Indices) -> Images:
+        images = np.empty((len(indices), *self.sample_shape[1:], CHANNELS), np.uint8)
+        self._stored[split].copy(indices, self._middle(len(indices)), images)
+        return images
+
+    def _middle(self, count: int) -> Windows:
+        corner = np.full(count, self._room // 2)
+        return Windows(corner, corner, np.zeros(count, bool))
+
+
+def _allow_open_files(folder: Path, shards: int) -> None:
+    """Let this process keep a file open for each shard: a mapped file counts as open."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = shards + _OTHER_FILES
+    if soft == resource.RLIM_INFINITY or soft >= needed:
+        return
+    if hard != resource.RLIM_INFINITY and hard < needed:
+        raise DataError(
+            f"{folder} has {shards} shards, and a process may keep {hard} files open: allow "
+            f"{needed} (ulimit -Hn, as root)"
+        )
+    resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
