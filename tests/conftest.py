@@ -24,6 +24,7 @@ from arignote.comm.serial import SerialWorld
 from arignote.comm.threads import run_threads, thread_worlds
 from arignote.config.load import nest, resolve
 from arignote.config.model_source import find_model
+from arignote.loading.process import ServerProcess
 from arignote.recorder.events import read_events
 from arignote.trainer import torch_task
 from arignote.trainer.loop import Trainer
@@ -239,9 +240,12 @@ def train(tmp_path: Path) -> Callable[..., Result]:
         path.mkdir(exist_ok=True)
         worlds = [SerialWorld()] if workers == 1 else thread_worlds(workers, hosts=hosts)
 
+        # By this thread: a server ends with the thread that has started it.
+        servers = [ServerProcess() for _ in worlds if resolved.loading.loaders]
+
         def build(world: Any) -> Trainer:
-            crew = form_crew(world, 0)
-            return build_trainer(resolved, crew, path, StopFlag(), resume=resume)
+            crew, server = form_crew(world, 0), servers[world.rank] if servers else None
+            return build_trainer(resolved, crew, path, StopFlag(), server, resume=resume)
 
         with one_builds_at_a_time():
             trainers = run_threads(worlds, build, in_turns=True)

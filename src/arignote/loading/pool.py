@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -23,6 +24,9 @@ from arignote.loading.channel import Message
 from arignote.loading.loader import view
 from arignote.loading.loaders import Loaders
 from arignote.loading.process import ServerProcess, raise_failure
+
+_Key: TypeAlias = tuple[str, int, bytes]
+"""Split, epoch and samples of a batch."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +75,7 @@ class Want:
     indices: Indices
 
     @property
-    def key(self) -> tuple[str, int, bytes]:
+    def key(self) -> _Key:
         """Equal for equal batches."""
         return self.split, self.epoch, self.indices.tobytes()
 
@@ -111,12 +115,14 @@ class Pool:
         self._shapes = shapes
         self._timeout_seconds = timeout_seconds
         self._seed = seed
+        self.most_batches = 2 * loaders + 2
+        """Further ahead nothing is won."""
         one = shapes.size_bytes(samples)
-        size = max(2 * one, min(ahead_bytes, (2 * loaders + 2) * one))
+        size = max(2 * one, min(ahead_bytes, self.most_batches * one))
         self._arena = Arena(size, reserved_bytes=loaders * VIEW_BYTES)
         self.loaders = Loaders(server, description, self._arena, loaders, worker)
         self._batches: dict[int, _Batch] = {}
-        self._numbers: dict[tuple[str, int, bytes], int] = {}
+        self._numbers: dict[_Key, int] = {}
         """Of those that nobody has taken."""
         self._next = 0
         self._used: int | None = None
@@ -153,7 +159,8 @@ class Pool:
             ForeignError: the data set's own code raised something else.
         """
         while not self.ask(want):
-            self._forget_newest()
+            # What was ordered last makes room for what is needed now.
+            self._forget(max(self._numbers, key=self._numbers.__getitem__))
         self._used = self._numbers.pop(want.key)
         batch = self._batches[self._used]
         self._wait_for(batch)
@@ -172,10 +179,15 @@ class Pool:
         self.loaders.close()
         self._arena.close()
 
-    def _forget_newest(self) -> None:
-        """Give up the batch that was ordered last: what is needed now needs its room."""
-        key, number = max(self._numbers.items(), key=lambda item: item[1])
-        del self._numbers[key]
+    def keep_only(self, split: Split, wants: Iterable[Want]) -> None:
+        """Give up what was ordered of this split and is not among `wants`."""
+        keys = {want.key for want in wants}
+        for key in [key for key in self._numbers if key[0] == split and key not in keys]:
+            self._forget(key)
+
+    def _forget(self, key: _Key) -> None:
+        number = self._numbers.pop(key)
+        # A loader may be writing it.
         self._wait_for(self._batches[number])
         self._arena.give_back(self._batches.pop(number).begin)
 

@@ -65,7 +65,7 @@ def open_described(description: Message) -> Dataset:
         return kind.open_again(spec, augment=augment, known=description["known"])
     import torch
 
-    from arignote.trainer.seeds import seed_build
+    from arignote.frameworks.seeds import seed_build
 
     torch.set_num_threads(1)
     model: Any = find_model(settings.run.model).load()()

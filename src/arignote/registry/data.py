@@ -12,6 +12,7 @@ DATA = Registry(
         "arignote.data.imagefolder:ImageFolder",
         "imagefolder:DIR[,skip_bad=true]: DIR/train/CLASS/*.jpg and DIR/test/CLASS/*.jpg",
         in_folder=True,
+        is_decoded=True,
     ),
     Entry(
         "cifar10",

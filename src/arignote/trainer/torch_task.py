@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from arignote.comm.base import World
+from arignote.config.rule_options import parse_rule
 from arignote.config.settings import Settings
 from arignote.data.base import Batch, Dataset
 from arignote.data.card import DataCard
@@ -27,15 +28,17 @@ from arignote.data.sharding import (
 )
 from arignote.errors import UserError
 from arignote.exchange.base import Route
+from arignote.frameworks.seeds import seed_build, seed_worker
 from arignote.frameworks.torch_replica import TorchReplica
+from arignote.loading.process import ServerProcess
 from arignote.models.base import Model
 from arignote.recorder.phases import Recorder
 from arignote.rules.base import Bring
 from arignote.trainer.balance import Balance
 from arignote.trainer.batch_norm import synchronise_batch_norm
 from arignote.trainer.device_defaults import wants_channels_last, with_device_defaults
+from arignote.trainer.feed import open_feed
 from arignote.trainer.schedule import learning_rate_factor
-from arignote.trainer.seeds import seed_build, seed_worker
 from arignote.trainer.task import Task
 
 VALIDATION_BATCH_SIZE = 256
@@ -51,7 +54,13 @@ class TorchTask(Task):
     can_change_workers = True
 
     def __init__(
-        self, model: Model, settings: Settings, world: World, route: Route, device: torch.device
+        self,
+        model: Model,
+        settings: Settings,
+        world: World,
+        route: Route,
+        device: torch.device,
+        server: ServerProcess | None = None,
     ) -> None:
         self.model = model
         self.settings = settings = with_device_defaults(settings, device, world.size)
@@ -86,8 +95,19 @@ class TorchTask(Task):
             module.compile()
         # Before the seed: a sample that is looked at may draw, and saving must change nothing.
         self._card = DataCard.of(self.dataset).as_dict()
+        self.feed = open_feed(
+            settings,
+            self.dataset,
+            server,
+            own_data=type(model).data is not Model.data,
+            samples=max(settings.train.batch_size, VALIDATION_BATCH_SIZE),
+            worker=world.rank,
+        )
         seed_worker(settings.run.seed, world.rank)
-        self._order = np.empty(0, dtype=np.int64)
+        self._orders: dict[int, Indices] = {}
+        """Of this epoch, and of the next once it comes near."""
+        self._in_step = not parse_rule(settings.run.rule)[1].asynchronous
+        self._foreseen: list[tuple[int, Indices]] = []
         self._balance = Balance(world) if settings.train.balance else None
 
     def _open_data(self) -> Dataset:
@@ -130,7 +150,7 @@ class TorchTask(Task):
 
     def start_epoch(self, epoch: int, consumed: int) -> int:
         """Draw the order of the epoch; see `Task.start_epoch`."""
-        self._order = epoch_order(self.train_size, seed=self.settings.run.seed, epoch=epoch)
+        self._orders = {e: order for e, order in self._orders.items() if e == epoch}
         return steps_left(
             self.train_size,
             consumed=consumed,
@@ -141,12 +161,12 @@ class TorchTask(Task):
     def train(self, epoch: int, consumed: int, part: int, recorder: Recorder) -> Bring:
         """One batch; see `Task.train`. An empty one brings a gradient of zero, weight zero."""
         before = recorder.seconds["wait"] + recorder.seconds["calc"]
-        indices = self._indices(consumed, part)
-        seed = self.settings.run.seed
+        indices = self._indices(epoch, consumed, part)
         # A data set is never asked for nothing: an empty batch is cut off one of one sample.
-        asked = indices if len(indices) else self._order[:1]
-        batch = self._place(self.dataset.train_batch(asked, seed=seed, epoch=epoch))
+        asked = indices if len(indices) else self._order(epoch)[:1]
+        batch = self.feed.train(epoch, asked, self._upcoming(epoch, consumed, part))
         recorder.end("wait")
+        batch = self._place(batch)
         epochs_done = epoch + consumed / self.train_size
         self._set_rate(epochs_done)
         self.replica.module.train()
@@ -161,14 +181,40 @@ class TorchTask(Task):
             recorder.end("sync")
         return Bring(samples=samples, loss=loss, epochs_done=epochs_done)
 
-    def _indices(self, consumed: int, part: int) -> Indices:
+    def _order(self, epoch: int) -> Indices:
+        if epoch not in self._orders:
+            order = epoch_order(self.train_size, seed=self.settings.run.seed, epoch=epoch)
+            self._orders[epoch] = order
+        return self._orders[epoch]
+
+    def foresee(self, epoch: int, consumed: int, part: int) -> None:
+        """See `Task.foresee`."""
+        self._foreseen = [(epoch, self._indices(epoch, consumed, part))]
+
+    def _upcoming(self, epoch: int, consumed: int, part: int) -> Iterator[tuple[int, Indices]]:
+        """The same part of the steps to come; else what `foresee` was told."""
+        if not self._in_step:
+            foreseen, self._foreseen = self._foreseen, []
+            yield from (it for it in foreseen if len(it[1]))
+        while self._in_step:
+            consumed = self.after(consumed, 1)
+            if consumed >= self.train_size:
+                epoch, consumed = epoch + 1, 0
+                if epoch >= self.n_epochs:
+                    return
+            indices = self._indices(epoch, consumed, part)
+            if len(indices):
+                yield epoch, indices
+
+    def _indices(self, epoch: int, consumed: int, part: int) -> Indices:
         """The samples of one part of the step that begins after `consumed`."""
+        order = self._order(epoch)
         batch_size, workers = self.settings.train.batch_size, self.world.size
         if self._balance is None:
             return worker_batch(
-                self._order, consumed=consumed, batch_size=batch_size, rank=part, workers=workers
+                order, consumed=consumed, batch_size=batch_size, rank=part, workers=workers
             )
-        batch = global_batch(self._order, consumed=consumed, batch_size=batch_size, workers=workers)
+        batch = global_batch(order, consumed=consumed, batch_size=batch_size, workers=workers)
         return batch[shared_slice(len(batch), rank=part, shares=self._balance.shares)]
 
     def _forward_backward(self, batch: Batch) -> float:
@@ -241,16 +287,19 @@ class TorchTask(Task):
         self.replica.module.eval()
         rank, workers = (0, 1) if alone else (self.world.rank, self.world.size)
         own = worker_slice(self.dataset.validation_size, rank=rank, workers=workers)
-        for start in range(own.start, own.stop, VALIDATION_BATCH_SIZE):
+        starts = range(own.start, own.stop, VALIDATION_BATCH_SIZE)
+        batches = [
+            np.arange(start, min(start + VALIDATION_BATCH_SIZE, own.stop), dtype=np.int64)
+            for start in starts
+        ]
+        for start, raw in zip(starts, self.feed.validation(batches), strict=False):
             if stopping():
                 return
-            stop = min(start + VALIDATION_BATCH_SIZE, own.stop)
-            indices = np.arange(start, stop, dtype=np.int64)
-            batch = self._place(self.dataset.validation_batch(indices))
+            batch = self._place(raw)
             with self._autocast():
                 loss = float(self.model.loss(batch))
             top1, top5 = self._error(batch.targets, 1), self._error(batch.targets, 5)
-            recorder.val_error(start, loss, top1, top5, samples=len(indices))
+            recorder.val_error(start, loss, top1, top5, samples=len(batch.targets))
 
     def data_card(self) -> dict[str, Any]:
         """Of the data set that is trained on."""
@@ -260,4 +309,5 @@ class TorchTask(Task):
         """All is in the checkpoint already."""
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Let the loaders go."""
+        self.feed.close()
