@@ -149,10 +149,16 @@ def nothing_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
     ours = [t for t in threading.enumerate() if t not in threads and not t.daemon]
     # torch.compile keeps a pool of its own.
     assert ours == [] or request.node.get_closest_marker("compiles"), f"threads leaked: {ours}"
-    wait_until(lambda: not worker_processes(processes), 10, "worker processes leaked")
+    wait_until(lambda: not worker_processes(processes, MODULES), 10, "worker processes leaked")
 
 
-def worker_processes(besides: Set[int] = frozenset()) -> list[psutil.Process]:
+MODULES = ("arignote.worker", "arignote.loading.server")
+"""What the processes of a run are called; loaders are forked from the second."""
+
+
+def worker_processes(
+    besides: Set[int] = frozenset(), modules: Sequence[str] = MODULES[:1]
+) -> list[psutil.Process]:
     """All living worker processes of runs that this test process started.
 
     Not those of the pids `besides`: to read about every process of a machine takes longer
@@ -163,7 +169,7 @@ def worker_processes(besides: Set[int] = frozenset()) -> list[psutil.Process]:
         with suppress(psutil.Error):
             process = psutil.Process(pid)
             if (
-                "arignote.worker" in process.cmdline()
+                not set(modules).isdisjoint(process.cmdline())
                 and process.status() != psutil.STATUS_ZOMBIE
                 and process.environ().get("ARIGNOTE_TEST") == str(os.getpid())
             ):

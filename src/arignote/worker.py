@@ -135,7 +135,7 @@ def build_trainer(
         journal.warn(f"{count} skipped: {', '.join(skipped[:5])}{more}")
     store = CheckpointStore(run_folder, world, keep_last=settings.checkpoint.keep_last)
     saver = Saver(store, settings, task, rule, recorder, journal, resume=resume)
-    loads = isinstance(task, TorchTask) and task.feed.facts is not None
+    loads = isinstance(task, TorchTask) and task.feed.facts.loaders > 0
     turns = open_turns(rule, world, recorder, foresees=loads)
     return Trainer(settings, task, rule, world, recorder, journal, saver, stop, turns)
 

@@ -30,6 +30,7 @@ def servers() -> list[psutil.Process]:
 def test_the_same_run_with_and_without_loaders(train: Any, workers: int) -> None:
     alone = train(workers, SMALL, folder="alone")
     assert isinstance(alone.trainer.task.feed, OwnFeed)
+    assert alone.summary["loading"]["loaders"] == 0
     loaded = train(workers, SMALL | {"loading.loaders": 2}, folder="loaded")
     facts = loaded.trainer.task.feed.facts
     assert (facts.loaders, facts.restarts) == (2, 0)
@@ -118,3 +119,10 @@ def test_how_many_loaders(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> Non
     assert count("imagefolder:DIR") == 4
     monkeypatch.delenv("OMP_NUM_THREADS")
     assert count("imagefolder:DIR") == min(4, len(os.sched_getaffinity(0)))
+
+
+def test_what_a_part_may_hold(train: Any) -> None:
+    """A worker whose share grows gets more than its batch size: there is room for all."""
+    run = train(2, SMALL | {"train.balance": True}, folder="balanced")
+    assert run.trainer.task._parts.most_samples == 16
+    assert train(2, SMALL, folder="plain").trainer.task._parts.most_samples == 8

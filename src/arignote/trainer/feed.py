@@ -15,6 +15,7 @@ from arignote.config.settings import Settings
 from arignote.config.spec import parse_spec
 from arignote.data.base import Batch, Dataset
 from arignote.data.sharding import Indices
+from arignote.data.stages import STAGES, take_seconds
 from arignote.loading.pool import Pool, Shapes, Want
 from arignote.loading.process import ServerProcess
 from arignote.loading.server import describe
@@ -29,18 +30,21 @@ Upcoming: TypeAlias = Iterable[tuple[int, Indices]]
 
 @dataclass(frozen=True)
 class LoadingFacts:
-    """What the loaders of a worker have done."""
+    """What loading cost one worker."""
 
     loaders: int
     restarts: int
     seconds: dict[str, float]
-    """Of all of them together, by stage."""
+    """By stage, of all loaders together, or of the worker itself."""
 
 
 class Feed(ABC):
     """Batches for one worker; each stays as it is until the next is asked for."""
 
-    facts: LoadingFacts | None = None
+    @property
+    @abstractmethod
+    def facts(self) -> LoadingFacts:
+        """So far."""
 
     @abstractmethod
     def train(self, epoch: int, indices: Indices, upcoming: Upcoming) -> Batch:
@@ -61,6 +65,16 @@ class OwnFeed(Feed):
     def __init__(self, dataset: Dataset, seed: int) -> None:
         self._dataset = dataset
         self._seed = seed
+        # What opening the data took does not count.
+        take_seconds()
+        self._seconds = dict.fromkeys(STAGES, 0.0)
+
+    @property
+    def facts(self) -> LoadingFacts:
+        """See `Feed.facts`."""
+        for stage, seconds in take_seconds().items():
+            self._seconds[stage] += seconds
+        return LoadingFacts(0, 0, dict(self._seconds))
 
     def train(self, epoch: int, indices: Indices, upcoming: Upcoming) -> Batch:
         """See `Feed.train`."""
@@ -81,8 +95,8 @@ class LoadedFeed(Feed):
         self._pool = pool
 
     @property
-    def facts(self) -> LoadingFacts:  # type: ignore[override]
-        """So far."""
+    def facts(self) -> LoadingFacts:
+        """See `Feed.facts`."""
         loaders = self._pool.loaders
         return LoadingFacts(len(loaders), loaders.restarts, dict(loaders.seconds))
 

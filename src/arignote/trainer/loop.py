@@ -200,5 +200,6 @@ class Trainer:
             epochs=self.position.epoch,
             validation=self.position.validation,
             weights_sha256=digest,
+            loading=self.task.loading(),
         )
         self.task.close()

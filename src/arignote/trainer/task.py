@@ -59,6 +59,10 @@ class Task(ABC):
             alone: the whole of it instead, because no other worker takes part.
         """
 
+    def loading(self) -> dict[str, Any] | None:
+        """`loaders`, `restarts` and `seconds` (by stage) of this worker; None: not known."""
+        return None
+
     @abstractmethod
     def data_card(self) -> dict[str, Any]:
         """What a user of the weights must know of the data (`DataCard.as_dict`); may be empty."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,19 +14,10 @@ import torch
 from torch import nn
 
 from arignote.comm.base import World
-from arignote.config.rule_options import parse_rule
 from arignote.config.settings import Settings
 from arignote.data.base import Batch, Dataset
 from arignote.data.card import DataCard
-from arignote.data.sharding import (
-    Indices,
-    epoch_order,
-    global_batch,
-    shared_slice,
-    steps_left,
-    worker_batch,
-    worker_slice,
-)
+from arignote.data.sharding import worker_slice
 from arignote.errors import UserError
 from arignote.exchange.base import Route
 from arignote.frameworks.seeds import seed_build, seed_worker
@@ -34,10 +26,10 @@ from arignote.loading.process import ServerProcess
 from arignote.models.base import Model
 from arignote.recorder.phases import Recorder
 from arignote.rules.base import Bring
-from arignote.trainer.balance import Balance
 from arignote.trainer.batch_norm import synchronise_batch_norm
 from arignote.trainer.device_defaults import wants_channels_last, with_device_defaults
 from arignote.trainer.feed import open_feed
+from arignote.trainer.parts import Parts
 from arignote.trainer.schedule import learning_rate_factor
 from arignote.trainer.task import Task
 
@@ -76,6 +68,7 @@ class TorchTask(Task):
                 f"{world.size} workers but only {self.train_size} training samples: "
                 f"use at most -n {self.train_size}"
             )
+        self._parts = Parts(settings, world, self.train_size)
         self._fp64 = settings.train.precision == "fp64"
         self._amp, scaler = self._precision()
         module = self._build()
@@ -100,15 +93,10 @@ class TorchTask(Task):
             self.dataset,
             server,
             own_data=type(model).data is not Model.data,
-            samples=max(settings.train.batch_size, VALIDATION_BATCH_SIZE),
+            samples=max(self._parts.most_samples, VALIDATION_BATCH_SIZE),
             worker=world.rank,
         )
         seed_worker(settings.run.seed, world.rank)
-        self._orders: dict[int, Indices] = {}
-        """Of this epoch, and of the next once it comes near."""
-        self._in_step = not parse_rule(settings.run.rule)[1].asynchronous
-        self._foreseen: list[tuple[int, Indices]] = []
-        self._balance = Balance(world) if settings.train.balance else None
 
     def _open_data(self) -> Dataset:
         # Data that draws at random (a split, say) must draw the same on every worker.
@@ -149,22 +137,16 @@ class TorchTask(Task):
         return self.replica.learning_rate
 
     def start_epoch(self, epoch: int, consumed: int) -> int:
-        """Draw the order of the epoch; see `Task.start_epoch`."""
-        self._orders = {e: order for e, order in self._orders.items() if e == epoch}
-        return steps_left(
-            self.train_size,
-            consumed=consumed,
-            batch_size=self.settings.train.batch_size,
-            workers=self.world.size,
-        )
+        """See `Task.start_epoch`."""
+        return self._parts.start_epoch(epoch, consumed)
 
     def train(self, epoch: int, consumed: int, part: int, recorder: Recorder) -> Bring:
         """One batch; see `Task.train`. An empty one brings a gradient of zero, weight zero."""
         before = recorder.seconds["wait"] + recorder.seconds["calc"]
-        indices = self._indices(epoch, consumed, part)
+        indices = self._parts.indices(epoch, consumed, part)
         # A data set is never asked for nothing: an empty batch is cut off one of one sample.
-        asked = indices if len(indices) else self._order(epoch)[:1]
-        batch = self.feed.train(epoch, asked, self._upcoming(epoch, consumed, part))
+        asked = indices if len(indices) else self._parts.order(epoch)[:1]
+        batch = self.feed.train(epoch, asked, self._parts.upcoming(epoch, consumed, part))
         recorder.end("wait")
         batch = self._place(batch)
         epochs_done = epoch + consumed / self.train_size
@@ -174,48 +156,16 @@ class TorchTask(Task):
         samples = len(indices)
         loss = self._forward_backward(batch) if samples else self._nothing(batch)
         recorder.train_error(recorder.steps, loss, self._error(batch.targets, 1), samples)
-        if self._balance is not None:
+        if self._parts.balance is not None:
             recorder.end("calc")
             spent = recorder.seconds["wait"] + recorder.seconds["calc"] - before
-            self._balance.note(samples, spent)
+            self._parts.balance.note(samples, spent)
             recorder.end("sync")
         return Bring(samples=samples, loss=loss, epochs_done=epochs_done)
 
-    def _order(self, epoch: int) -> Indices:
-        if epoch not in self._orders:
-            order = epoch_order(self.train_size, seed=self.settings.run.seed, epoch=epoch)
-            self._orders[epoch] = order
-        return self._orders[epoch]
-
     def foresee(self, epoch: int, consumed: int, part: int) -> None:
         """See `Task.foresee`."""
-        self._foreseen = [(epoch, self._indices(epoch, consumed, part))]
-
-    def _upcoming(self, epoch: int, consumed: int, part: int) -> Iterator[tuple[int, Indices]]:
-        """The same part of the steps to come; else what `foresee` was told."""
-        if not self._in_step:
-            foreseen, self._foreseen = self._foreseen, []
-            yield from (it for it in foreseen if len(it[1]))
-        while self._in_step:
-            consumed = self.after(consumed, 1)
-            if consumed >= self.train_size:
-                epoch, consumed = epoch + 1, 0
-                if epoch >= self.n_epochs:
-                    return
-            indices = self._indices(epoch, consumed, part)
-            if len(indices):
-                yield epoch, indices
-
-    def _indices(self, epoch: int, consumed: int, part: int) -> Indices:
-        """The samples of one part of the step that begins after `consumed`."""
-        order = self._order(epoch)
-        batch_size, workers = self.settings.train.batch_size, self.world.size
-        if self._balance is None:
-            return worker_batch(
-                order, consumed=consumed, batch_size=batch_size, rank=part, workers=workers
-            )
-        batch = global_batch(order, consumed=consumed, batch_size=batch_size, workers=workers)
-        return batch[shared_slice(len(batch), rank=part, shares=self._balance.shares)]
+        self._parts.foresee(epoch, consumed, part)
 
     def _forward_backward(self, batch: Batch) -> float:
         with self._autocast():
@@ -277,9 +227,8 @@ class TorchTask(Task):
         return 1 - float(hit.float().mean()) if len(targets) else 0.0
 
     def after(self, consumed: int, steps: int) -> int:
-        """In samples: a step takes the next global batch, which is shorter at the end."""
-        samples = steps * self.settings.train.batch_size * self.world.size
-        return min(consumed + samples, self.train_size)
+        """See `Task.after`, in samples."""
+        return self._parts.after(consumed, steps)
 
     @torch.no_grad()
     def validate(self, recorder: Recorder, stopping: Callable[[], bool], *, alone: bool) -> None:
@@ -300,6 +249,10 @@ class TorchTask(Task):
                 loss = float(self.model.loss(batch))
             top1, top5 = self._error(batch.targets, 1), self._error(batch.targets, 5)
             recorder.val_error(start, loss, top1, top5, samples=len(batch.targets))
+
+    def loading(self) -> dict[str, Any]:
+        """See `Task.loading`."""
+        return asdict(self.feed.facts)
 
     def data_card(self) -> dict[str, Any]:
         """Of the data set that is trained on."""
