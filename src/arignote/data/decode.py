@@ -10,7 +10,6 @@ import warnings
 import zlib
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +18,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from arignote.data.augment import Images
 from arignote.data.sharding import Indices
 from arignote.data.stages import stage
+from arignote.data.storage import read_file
 from arignote.errors import DataError
 
 _FORMATS = ("JPEG", "PNG")
@@ -63,7 +63,9 @@ def decode(path: str, size: int) -> Images:
         BadImageError: the file is truncated, or no JPEG or PNG.
         DataError: the file cannot be read, which says nothing about the image in it.
     """
-    content = _read(path)
+    # Read first, so that a failing disk is never taken for a bad image: workers that differ
+    # in that would leave out different files.
+    content = read_file(path)
     try:
         # No other formats: some of Pillow's readers start programs.
         with stage("decode"), Image.open(io.BytesIO(content), formats=_FORMATS) as image:
@@ -85,7 +87,7 @@ def decode_any(path: str, sample_shape: tuple[int, int, int]) -> Images:
         DataError: the file cannot be read.
     """
     channels, height, width = sample_shape
-    content = _read(path)
+    content = read_file(path)
     Image.init()
     formats = [name for name in Image.ID if name not in _START_PROGRAMS]
     try:
@@ -101,16 +103,6 @@ def decode_any(path: str, sample_shape: tuple[int, int, int]) -> Images:
     except _DAMAGED as error:
         raise BadImageError(f"{path} is damaged ({error})") from None
     return array.reshape(1, height, width, channels)
-
-
-def _read(path: str) -> bytes:
-    # Read first, so that a failing disk is never taken for a bad image: workers that differ
-    # in that would leave out different files.
-    try:
-        with stage("read", path):
-            return Path(path).read_bytes()
-    except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror}): make it readable") from None
 
 
 def _fit(image: Image.Image, size: tuple[int, int]) -> Image.Image:
