@@ -24,6 +24,7 @@ from arignote.comm.serial import SerialWorld
 from arignote.comm.threads import run_threads, thread_worlds
 from arignote.config.load import nest, resolve
 from arignote.config.model_source import find_model
+from arignote.loading.process import ServerProcess
 from arignote.recorder.events import read_events
 from arignote.trainer import torch_task
 from arignote.trainer.loop import Trainer
@@ -148,10 +149,16 @@ def nothing_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
     ours = [t for t in threading.enumerate() if t not in threads and not t.daemon]
     # torch.compile keeps a pool of its own.
     assert ours == [] or request.node.get_closest_marker("compiles"), f"threads leaked: {ours}"
-    wait_until(lambda: not worker_processes(processes), 10, "worker processes leaked")
+    wait_until(lambda: not worker_processes(processes, MODULES), 10, "worker processes leaked")
 
 
-def worker_processes(besides: Set[int] = frozenset()) -> list[psutil.Process]:
+MODULES = ("arignote.worker", "arignote.loading.server")
+"""What the processes of a run are called; loaders are forked from the second."""
+
+
+def worker_processes(
+    besides: Set[int] = frozenset(), modules: Sequence[str] = MODULES[:1]
+) -> list[psutil.Process]:
     """All living worker processes of runs that this test process started.
 
     Not those of the pids `besides`: to read about every process of a machine takes longer
@@ -162,7 +169,7 @@ def worker_processes(besides: Set[int] = frozenset()) -> list[psutil.Process]:
         with suppress(psutil.Error):
             process = psutil.Process(pid)
             if (
-                "arignote.worker" in process.cmdline()
+                not set(modules).isdisjoint(process.cmdline())
                 and process.status() != psutil.STATUS_ZOMBIE
                 and process.environ().get("ARIGNOTE_TEST") == str(os.getpid())
             ):
@@ -239,9 +246,12 @@ def train(tmp_path: Path) -> Callable[..., Result]:
         path.mkdir(exist_ok=True)
         worlds = [SerialWorld()] if workers == 1 else thread_worlds(workers, hosts=hosts)
 
+        # By this thread: a server ends with the thread that has started it.
+        servers = [ServerProcess() for _ in worlds if resolved.loading.loaders]
+
         def build(world: Any) -> Trainer:
-            crew = form_crew(world, 0)
-            return build_trainer(resolved, crew, path, StopFlag(), resume=resume)
+            crew, server = form_crew(world, 0), servers[world.rank] if servers else None
+            return build_trainer(resolved, crew, path, StopFlag(), server, resume=resume)
 
         with one_builds_at_a_time():
             trainers = run_threads(worlds, build, in_turns=True)

@@ -5,6 +5,7 @@
     │   └── DataError                a data set that is not what it should be
     ├── NotANumberError              the loss stopped being a number: exit code 2
     ├── CheckpointError              a checkpoint that cannot be used: exit code 2
+    ├── LoaderError                  a loader did not bring a batch: exit code 1
     └── LostWorkerError              somebody did not come to a round in time: exit code 1
 
 A message says what we got, what is allowed and what to do, in one line.
@@ -42,6 +43,16 @@ class LostWorkerError(ArignoteError):
     """A worker did not come to a meeting before its deadline; the message names it."""
 
     exit_code = 1
+
+
+class LoaderError(ArignoteError):
+    """A loader stalls, or ends again and again; the message names it and the file it is at."""
+
+    exit_code = 1
+
+
+class ForeignError(Exception):
+    """Code that is not ours raised in another process; the text is its traceback there."""
 
 
 def unknown(kind: str, got: str, known: Iterable[str]) -> str:

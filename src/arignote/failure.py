@@ -23,7 +23,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from arignote import control
-from arignote.errors import ArignoteError
+from arignote.errors import ArignoteError, ForeignError
 
 FAILURE_FILE = "failure.json"
 
@@ -51,7 +51,9 @@ class Report(BaseModel):
 def describe(error: BaseException, rank: int) -> Report:
     """The report for `error` raised on worker `rank`."""
     expected = isinstance(error, ArignoteError)
-    message = str(error) if expected else "".join(traceback.format_exception(error))
+    # A traceback of another process says all; where it arrived here says nothing.
+    one_text = expected or isinstance(error, ForeignError)
+    message = str(error) if one_text else "".join(traceback.format_exception(error))
     code = error.exit_code if isinstance(error, ArignoteError) else 1
     return Report(
         rank=rank, host=platform.node(), exit_code=code, message=message, expected=expected

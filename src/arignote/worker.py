@@ -26,6 +26,8 @@ from arignote.config.settings import Settings
 from arignote.errors import UserError
 from arignote.exchange.exchange import Exchange
 from arignote.exchange.open import open_exchange, open_kept_exchange
+from arignote.frameworks.seeds import seed_build
+from arignote.loading.process import ServerProcess
 from arignote.models.base import Model
 from arignote.orphan import die_with_parent
 from arignote.recorder.events import read_events
@@ -34,11 +36,11 @@ from arignote.registry import RULES
 from arignote.rules.base import Rule
 from arignote.rules.visitor import serve
 from arignote.trainer.contract_task import ContractTask, check_contract, model_config
+from arignote.trainer.feed import loader_count
 from arignote.trainer.journal import Journal
 from arignote.trainer.loop import Trainer
 from arignote.trainer.pretrained import load_pretrained
 from arignote.trainer.saving import Saver
-from arignote.trainer.seeds import seed_build
 from arignote.trainer.stopping import StopFlag
 from arignote.trainer.task import Task
 from arignote.trainer.torch_task import TorchTask
@@ -54,15 +56,19 @@ def main(arguments: list[str]) -> None:
         stop.install()
         run_folder, resume = Path(arguments[0]), "--resume" in arguments[1:]
         settings = read_settings(run_folder)
+        # Now: a process that has begun with MPI or CUDA must not be forked.
+        server = ServerProcess() if loader_count(settings) else None
         crew = open_crew(settings.launch.start_timeout_seconds)
         rank = crew.whole.rank
         log.set_up(rank, verbose=settings.recorder.verbose)
         if crew.is_server:
+            if server is not None:
+                server.close()
             serve(crew)
         else:
             for world in (crew.whole, crew.workers):
                 world.timeout_seconds = settings.train.timeout_seconds
-            build_trainer(settings, crew, run_folder, stop, resume=resume).run()
+            build_trainer(settings, crew, run_folder, stop, server, resume=resume).run()
         crew.whole.close()
     except BaseException as error:
         failure.leave(error, rank)
@@ -84,16 +90,22 @@ def read_settings(run_folder: Path) -> Settings:
 
 
 def build_trainer(
-    settings: Settings, crew: Crew, run_folder: Path, stop: StopFlag, *, resume: bool
+    settings: Settings,
+    crew: Crew,
+    run_folder: Path,
+    stop: StopFlag,
+    server: ServerProcess | None = None,
+    *,
+    resume: bool,
 ) -> Trainer:
-    """All parts of one worker, put together."""
+    """All parts of one worker, put together; `server`: of its loaders."""
     world = crew.workers
     if "OMP_NUM_THREADS" in os.environ:
         torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     recorder = Recorder()
     model_class = find_model(settings.run.model).load()
     exchange = _open_exchange(settings, world, run_folder, resume=resume)
-    task = build_task(model_class, settings, world, exchange)
+    task = build_task(model_class, settings, world, exchange, server)
     begun_from = {} if resume else _begin_from(settings, task, world)
     name, options = parse_rule(settings.run.rule)
     rule: Rule = RULES.load(name)(
@@ -123,7 +135,8 @@ def build_trainer(
         journal.warn(f"{count} skipped: {', '.join(skipped[:5])}{more}")
     store = CheckpointStore(run_folder, world, keep_last=settings.checkpoint.keep_last)
     saver = Saver(store, settings, task, rule, recorder, journal, resume=resume)
-    turns = open_turns(rule, world, recorder)
+    loads = isinstance(task, TorchTask) and task.feed.facts.loaders > 0
+    turns = open_turns(rule, world, recorder, foresees=loads)
     return Trainer(settings, task, rule, world, recorder, journal, saver, stop, turns)
 
 
@@ -139,11 +152,23 @@ def _open_exchange(settings: Settings, world: World, run_folder: Path, *, resume
     return open_exchange(text, world, device)
 
 
-def build_task(model_class: Any, settings: Settings, world: World, exchange: Exchange) -> Task:
-    """The model, as a task on this worker's device."""
+def build_task(
+    model_class: Any,
+    settings: Settings,
+    world: World,
+    exchange: Exchange,
+    server: ServerProcess | None = None,
+) -> Task:
+    """The model, as a task on this worker's device; `server`: of its loaders."""
     if isinstance(model_class, type) and issubclass(model_class, Model):
         device = pick_device(settings.launch.devices, world.rank)
-        return TorchTask(model_class(), settings, world, exchange.route, device)
+        return TorchTask(model_class(), settings, world, exchange.route, device, server)
+    if server is not None:
+        server.close()
+        if settings.loading.loaders:
+            raise UserError(
+                f"--loaders is for PyTorch models: {settings.run.model} loads its own data"
+            )
     seed_build(settings.run.seed)
     model = model_class(model_config(settings, world))
     check_contract(model, settings.run.model)

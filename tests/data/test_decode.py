@@ -66,7 +66,7 @@ def test_16_bits_in_either_order_of_bytes(tmp_path, order):
     )
 
 
-def test_a_large_picture_is_decoded_without_a_word(tmp_path, monkeypatch):
+def test_a_large_picture_reads_samples_without_a_word(tmp_path, monkeypatch):
     Image.new("1", (12, 12), 1).save(tmp_path / "large.png")
     # Above it Pillow warns, above twice as much it refuses.
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)

@@ -118,7 +118,7 @@ def test_images_are_decoded_once(folder):
     assert data.train_batch(np.array([4, 0, 4]), seed=0, epoch=0).inputs.equal(first.inputs)
 
 
-def test_a_split_too_large_to_keep_is_decoded_each_time(folder, monkeypatch):
+def test_a_split_too_large_to_keep_reads_samples_each_time(folder, monkeypatch):
     kept = open_data(f"imagefolder:{folder}", "none")
     monkeypatch.setattr(decoding, "_KEPT_BYTES", 5 * 8 * 8 * 3 - 1)
     data = open_data(f"imagefolder:{folder}", "none")

@@ -32,8 +32,11 @@ class Members(ImageDataset):
 
 
 def test_mean_and_deviation_come_from_evenly_spaced_images():
-    assert Members(7).asked == list(range(7))
-    assert Members(2500).asked == [place * 5 // 2 for place in range(1000)]
+    for count, asked in ((7, list(range(7))), (2500, [n * 5 // 2 for n in range(1000)])):
+        data = Members(count)
+        assert data.asked == []
+        assert len(data.known()["mean"]) == len(data.mean)
+        assert data.asked == asked
 
 
 def test_mean_and_deviation_are_exact():

@@ -28,6 +28,15 @@ VALUES = {
     "exchanges": 20,
     "worker_steps": [10, 10],
     "notes": {"staleness": {"mean": 1.5, "max": 3.0}},
+    "loading": {
+        "loaders": 2,
+        "restarts": 1,
+        "seconds": {"read": 1.0, "decode": 2.0},
+        "workers": 2,
+        "steps": 5,
+        "wait_seconds": 0.5,
+        "step_seconds": 4.0,
+    },
     "metrics": {"accuracy": 0.5},
     "weights_sha256": "ab",
 }

@@ -35,9 +35,9 @@ from arignote.config.model_source import find_model
 from arignote.config.settings import Settings
 from arignote.data.base import Batch, Dataset
 from arignote.errors import UserError
+from arignote.frameworks.seeds import seed_build
 from arignote.models.base import Model
 from arignote.trainer.attach import Attached, attach
-from arignote.trainer.seeds import seed_build
 
 _BLOCK = 5
 """Steps of one kind in a row; one more before them does not count."""

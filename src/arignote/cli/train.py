@@ -31,6 +31,7 @@ def _completes(registry: Registry) -> Any:
 )
 @click.option("--exchange", metavar="auto|ROUTE[:CODEC]", help="How a vector is averaged.")
 @click.option("--data", metavar="SPEC", shell_complete=_completes(DATA), help="The data set.")
+@click.option("--loaders", type=int, metavar="K", help="Processes a worker that load its batches.")
 @click.option("--batch-size", type=int, metavar="PER_WORKER", help="Samples a worker a step.")
 @click.option("--epochs", type=int, help="Passes over the data set, all workers together.")
 @click.option("--steps", type=int, help="Stop after so many steps.")
@@ -129,6 +130,7 @@ def _settings(given: dict[str, Any], resumed: Path | None) -> Any:
         "train.epochs": given["epochs"],
         "train.steps": given["steps"],
         "optimizer.learning_rate": given["lr"],
+        "loading.loaders": given["loaders"],
     }
     line = nest({key: value for key, value in named.items() if value is not None}, "")
     line["launch"] = launch_layer(

@@ -31,12 +31,16 @@ _NONE, _LATER = -1, -2
 class Counter(ABC):
     """Numbers 0, 1, 2 ... for all workers of a world."""
 
+    ahead: int | None = None
+    """What the next `take` will give, if that is known by now."""
+
     @abstractmethod
     def take(self, limit: int, first: int = 0) -> int | None:
         """The next number from `first` on, if it is below `limit` and no `stop` forbids it."""
 
-    def ask_ahead(self, limit: int, spare: int) -> None:  # noqa: B027 (most answer at once)
-        """Begin the `take(limit)` that comes next, where an answer takes a while.
+    @abstractmethod
+    def ask_ahead(self, limit: int, spare: int) -> None:
+        """Begin the `take(limit)` that comes next, if that is worth it.
 
         The last `spare` numbers are not given ahead of their time: see `RemoteCounter`.
         """
@@ -58,14 +62,24 @@ class Cells(Counter):
 
     Args:
         cells: [next number, where to stop], shape (2,), int64.
+        foresees: `ask_ahead` takes the next number, so that its batch can be loaded meanwhile.
     """
 
-    def __init__(self, cells: torch.Tensor) -> None:
+    def __init__(self, cells: torch.Tensor, *, foresees: bool = False) -> None:
         self._cells = cells.numpy()
         self._cells[_STOP_AT] = _NEVER
+        self._foresees = foresees
+
+    def ask_ahead(self, limit: int, spare: int) -> None:
+        """See `Counter.ask_ahead`."""
+        if self._foresees and self.left(limit) > spare:
+            self.ahead = self.take(limit)
 
     def take(self, limit: int, first: int = 0) -> int | None:
         """See `Counter.take`."""
+        if self.ahead is not None:
+            ahead, self.ahead = self.ahead, None
+            return ahead
         number = max(int(self._cells[_NEXT]), first)
         if number >= min(limit, int(self._cells[_STOP_AT])):
             return None
@@ -90,10 +104,20 @@ class Cells(Counter):
 class SharedCounter(Counter):
     """Cells in memory that the workers of one host share, under a lock; collective."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, *, foresees: bool = False) -> None:
         self._shared = SharedRows(world, 2, torch.int64, rows=1, locks=1)
-        self._cells = Cells(self._shared.row(0))
+        self._cells = Cells(self._shared.row(0), foresees=foresees)
         world.meet([], _WHAT)
+
+    @property
+    def ahead(self) -> int | None:  # type: ignore[override]
+        """See `Counter.ahead`."""
+        return self._cells.ahead
+
+    def ask_ahead(self, limit: int, spare: int) -> None:
+        """See `Counter.ask_ahead`."""
+        with self._shared.locks.held(0, _WHAT):
+            self._cells.ask_ahead(limit, spare)
 
     def take(self, limit: int, first: int = 0) -> int | None:
         """See `Counter.take`."""
@@ -200,9 +224,13 @@ class _CounterDesk:
         return [*map(float, self._cells.read())], None
 
 
-def open_counter(world: World) -> Counter:
-    """The counter that suits where the workers are; collective."""
+def open_counter(world: World, *, foresees: bool = False) -> Counter:
+    """The counter that suits where the workers are; collective.
+
+    Args:
+        foresees: on one host `ask_ahead` takes the next number, for who loads its batch meanwhile.
+    """
     if world.size == 1:
-        return Cells(torch.zeros(2, dtype=torch.int64))
+        return Cells(torch.zeros(2, dtype=torch.int64), foresees=foresees)
     one_host = len({peer.host for peer in world.peers}) == 1
-    return SharedCounter(world) if one_host else RemoteCounter(world)
+    return SharedCounter(world, foresees=foresees) if one_host else RemoteCounter(world)

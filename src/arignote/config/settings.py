@@ -118,6 +118,18 @@ class Train(Section):
         return path
 
 
+class Loading(Section):
+    """Processes that load the next batches while a worker trains."""
+
+    loaders: Annotated[int, Field(ge=0, le=1024)] | None = None
+    """Processes a worker; 0: it loads its batches itself; unset: as many as the worker has cores,
+    at most 4, for data whose samples are read once they are asked for; 0 for data in memory."""
+    ahead_mib: Annotated[int, Field(ge=1, le=2**20)] = 256
+    """Memory of each worker for batches that are made ahead, in MiB; two batches always fit."""
+    timeout_seconds: Positive = 120.0
+    """How long a worker waits for a batch before it names the loader, and the file it is at."""
+
+
 class Optimizer(Section):
     """The update of a worker."""
 
@@ -228,6 +240,7 @@ class Settings(Section):
     run: Run = Run()
     launch: Launch = Launch()
     train: Train = Train()
+    loading: Loading = Loading()
     optimizer: Optimizer = Optimizer()
     schedule: Schedule = Schedule()
     checkpoint: Checkpoint = Checkpoint()

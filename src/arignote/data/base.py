@@ -8,7 +8,8 @@ of (seed, epoch, index), so it does not depend on who loads the sample, or in wh
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 from arignote.config.spec import Spec
 from arignote.data.sharding import Indices
@@ -61,6 +62,25 @@ class Dataset(ABC):
             DataError: it is missing, empty, damaged, or its labels or shapes do not fit.
             UserError: the spec has an argument or option that this data set does not know.
         """
+
+    def known(self) -> dict[str, Any]:
+        """What it took time to find out, as plain values: for `learn` of another process."""
+        return {"mean": list(self.mean), "deviation": list(self.deviation)}
+
+    def learn(self, known: Mapping[str, Any]) -> None:
+        """Take over what `known` of the same data set gave."""
+        self.mean, self.deviation = tuple(known["mean"]), tuple(known["deviation"])
+
+    @classmethod
+    def open_again(cls, spec: Spec, *, augment: str, known: Mapping[str, Any]) -> Dataset:
+        """As `open`, where another process has opened it before.
+
+        Raises:
+            UserError: as `open`.
+        """
+        dataset = cls.open(spec, augment=augment)
+        dataset.learn(known)
+        return dataset
 
     @abstractmethod
     def train_batch(self, indices: Indices, *, seed: int, epoch: int) -> Batch:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import io
 import math
+import mmap
 import struct
 import warnings
 import zlib
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from arignote.data.augment import Images
 from arignote.data.sharding import Indices
+from arignote.data.stages import stage
+from arignote.data.storage import read_file
 from arignote.errors import DataError
 
 _FORMATS = ("JPEG", "PNG")
@@ -38,6 +41,14 @@ _DAMAGED = (
 """All that Pillow is known to raise for files that are not what they should be."""
 
 
+_alone: list[bool] = []
+
+
+def decode_alone() -> None:
+    """From now on this process decodes in one thread, as one of several that do."""
+    _alone.append(True)
+
+
 class BadImageError(DataError):
     """A file could be read, but does not hold a whole image."""
 
@@ -52,7 +63,7 @@ def decode(path: str, size: int) -> Images:
         BadImageError: the file is truncated, or no JPEG or PNG.
         DataError: the file cannot be read, which says nothing about the image in it.
     """
-    return decode_content(read_content(path), path, size)
+    return decode_content(read_file(path), path, size)
 
 
 def decode_content(content: bytes, path: str, size: int) -> Images:
@@ -63,7 +74,7 @@ def decode_content(content: bytes, path: str, size: int) -> Images:
     """
     try:
         # No other formats: some of Pillow's readers start programs.
-        with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
+        with stage("decode"), Image.open(io.BytesIO(content), formats=_FORMATS) as image:
             return np.asarray(_fit(image, (size, size)))
     except UnidentifiedImageError:
         raise BadImageError(f"{path} is no JPEG or PNG image") from None
@@ -82,7 +93,7 @@ def decode_any(path: str, sample_shape: tuple[int, int, int]) -> Images:
         DataError: the file cannot be read.
     """
     channels, height, width = sample_shape
-    content = read_content(path)
+    content = read_file(path)
     Image.init()
     formats = [name for name in Image.ID if name not in _START_PROGRAMS]
     try:
@@ -98,22 +109,6 @@ def decode_any(path: str, sample_shape: tuple[int, int, int]) -> Images:
     except _DAMAGED as error:
         raise BadImageError(f"{path} is damaged ({error})") from None
     return array.reshape(1, height, width, channels)
-
-
-def read_content(path: str, offset: int = 0, size: int = -1) -> bytes:
-    """`size` bytes of a file from `offset` on; below 0: all.
-
-    Raises:
-        DataError: the file cannot be read.
-    """
-    # Read first, so that a failing disk is never taken for a bad image: workers that differ
-    # in that would leave out different files.
-    try:
-        with Path(path).open("rb") as file:
-            file.seek(offset)
-            return file.read(size)
-    except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror}): make it readable") from None
 
 
 def _fit(image: Image.Image, size: tuple[int, int]) -> Image.Image:
@@ -174,10 +169,11 @@ class ImageFiles:
         self._spec = spec
         self.shape = self._decode(0).shape if shape is None else shape
         everything = (len(paths), *self.shape)
-        # Pages of np.empty take memory only once they are written.
         fits = math.prod(everything) <= _KEPT_BYTES
-        self._kept: Images | None = np.empty(everything, np.uint8) if fits else None
-        self._is_kept = np.zeros(len(paths), bool)
+        self._kept: Images | None = None
+        if fits:
+            self._kept = _shared_zeros(math.prod(everything)).reshape(everything)
+        self._is_kept = _shared_zeros(len(paths)).view(bool)
 
     def images(self, indices: Indices) -> Images:
         """A fresh array of the images `indices` (N,), shape (N, H, W, 3).
@@ -195,6 +191,10 @@ class ImageFiles:
 
     def _decode_all(self, indices: Indices) -> Images:
         images = np.empty((len(indices), *self.shape), np.uint8)
+        if _alone:
+            for place, index in enumerate(indices.tolist()):
+                images[place] = self._decode_same(index)
+            return images
         with ThreadPoolExecutor(_THREADS) as pool:
             for place, image in enumerate(pool.map(self._decode_same, indices.tolist())):
                 images[place] = image
@@ -217,3 +217,11 @@ class ImageFiles:
             raise DataError(
                 f"{error}: replace it, or leave out such files with {self._spec},skip_bad=true"
             ) from None
+
+
+def _shared_zeros(size: int) -> npt.NDArray[np.uint8]:
+    """Memory that processes forked later share: what one has decoded, none decodes again.
+
+    Its pages take memory only once they are written.
+    """
+    return np.frombuffer(mmap.mmap(-1, max(size, 1)), np.uint8)[:size]

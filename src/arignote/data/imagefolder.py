@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
@@ -16,6 +18,8 @@ from arignote.data.decode import ImageFiles, bad_images
 from arignote.data.images import ImageDataset
 from arignote.data.sharding import Indices
 from arignote.errors import DataError
+
+_FORM = "imagefolder:DIR[,skip_bad=true][,size=N]"
 
 
 class ImageFolderOptions(BaseModel):
@@ -34,8 +38,17 @@ class ImageFolder(ImageDataset):
     exists. Names that begin with a dot are left alone. All images become RGB.
     """
 
-    def __init__(self, folder: Path, options: ImageFolderOptions, *, augment: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        options: ImageFolderOptions,
+        *,
+        augment: str,
+        bad: Sequence[str] | None = None,
+    ) -> None:
         """List the files; with `skip_bad`, decode each once to leave out the bad ones.
+
+        `bad`: these files are known to be the bad ones.
 
         Raises:
             DataError: a folder is missing, empty or unexpected, or an image is bad.
@@ -43,7 +56,8 @@ class ImageFolder(ImageDataset):
         train, validation = IMAGES.list_splits(folder)
         classes = tuple(train)
         if options.skip_bad:
-            bad = bad_images([*paths(train), *paths(validation)])
+            if bad is None:
+                bad = bad_images([*paths(train), *paths(validation)])
             self.skipped = tuple(bad)
             train, validation = (_without(files, set(bad)) for files in (train, validation))
         size = options.size
@@ -70,9 +84,26 @@ class ImageFolder(ImageDataset):
             UserError: the spec is not of that form.
             DataError: a folder is missing, empty or unexpected, or an image is bad.
         """
-        folder = expect_folder(spec, "imagefolder:DIR[,skip_bad=true][,size=N]")
+        folder = expect_folder(spec, _FORM)
         options = parse_options(ImageFolderOptions, spec, "data set imagefolder")
         return cls(folder, options, augment=augment)
+
+    def known(self) -> dict[str, Any]:
+        """Also which files are bad."""
+        return {**super().known(), "skipped": list(self.skipped)}
+
+    @classmethod
+    def open_again(cls, spec: Spec, *, augment: str, known: Mapping[str, Any]) -> ImageFolder:
+        """See `Dataset.open_again`: no file is decoded.
+
+        Raises:
+            DataError: a folder is gone.
+        """
+        folder = expect_folder(spec, _FORM)
+        options = parse_options(ImageFolderOptions, spec, "data set imagefolder")
+        dataset = cls(folder, options, augment=augment, bad=known["skipped"])
+        dataset.learn(known)
+        return dataset
 
     def _images(self, split: Split, indices: Indices) -> Images:
         return self._files[split].images(indices)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +14,7 @@ from arignote.data.arrays import ArrayDataset, Arrays
 from arignote.data.augment import Images, augment, check_mode
 from arignote.data.base import Split
 from arignote.data.sharding import Indices
+from arignote.data.stages import stage
 from arignote.data.statistics import Statistics, count_values, statistics
 
 if TYPE_CHECKING:
@@ -40,14 +42,11 @@ class ImageDataset(ArrayDataset):
         train_labels: npt.NDArray[np.integer],
         validation_labels: npt.NDArray[np.integer],
         augment: str,
-        known: Statistics | None = None,
     ) -> None:
-        """Labels have shape (N,). Unless mean and deviation are `known`, `_images` must work
-        already, for it is called here.
+        """Labels have shape (N,).
 
         Raises:
             UserError: `augment` is no mode that we know.
-            DataError: an image needed for mean and deviation cannot be had.
         """
         self.classes = classes
         self.sample_shape = sample_shape
@@ -58,7 +57,20 @@ class ImageDataset(ArrayDataset):
             "train": train_labels,
             "validation": validation_labels,
         }
-        self.mean, self.deviation = self._statistics() if known is None else known
+
+    @cached_property
+    def mean(self) -> tuple[float, ...]:  # type: ignore[override]
+        """Of each channel's pixels; looks at images when it is asked for the first time.
+
+        Raises:
+            DataError: one of them cannot be had.
+        """
+        return self._statistics[0]
+
+    @cached_property
+    def deviation(self) -> tuple[float, ...]:  # type: ignore[override]
+        """Standard deviation of each channel's pixels, as `mean`; 1 for a channel of one colour."""
+        return self._statistics[1]
 
     @abstractmethod
     def _images(self, split: Split, indices: Indices) -> Images:
@@ -79,8 +91,9 @@ class ImageDataset(ArrayDataset):
         height, width = self.sample_shape[1:]
         images = np.empty((len(indices), height, width, self.sample_shape[0]), np.uint8)
         self.load_images(split, indices, images, seed=seed, epoch=epoch)
-        normalise(images, self.mean, self.deviation, out.inputs)
-        out.targets[:] = self._labels[split][indices]
+        with stage("copy"):
+            normalise(images, self.mean, self.deviation, out.inputs)
+            out.targets[:] = self._labels[split][indices]
 
     def load_images(
         self, split: Split, indices: Indices, out: Images, *, seed: int = 0, epoch: int = 0
@@ -92,8 +105,10 @@ class ImageDataset(ArrayDataset):
         """
         images = self._images(split, indices)
         if split == "train":
-            images = augment(images, indices, self._augment, seed=seed, epoch=epoch)
-        out[:] = images
+            with stage("augment"):
+                images = augment(images, indices, self._augment, seed=seed, epoch=epoch)
+        with stage("copy"):
+            out[:] = images
 
     def brightness(self, inputs: torch.Tensor) -> torch.Tensor:
         """Undo the normalisation of `inputs` (N, C, H, W): 0 (no light) ... 1."""
@@ -102,6 +117,7 @@ class ImageDataset(ArrayDataset):
         )
         return ((inputs * scale + shift) / 255).clamp_(0, 1)
 
+    @cached_property
     def _statistics(self) -> Statistics:
         used = min(self.train_size, STATISTICS_IMAGES)
         chosen = np.arange(used, dtype=np.int64) * self.train_size // used

@@ -16,4 +16,6 @@ def open_data(text: str, augment: str) -> Dataset:
     """
     spec = parse_spec(text)
     dataset: Dataset = DATA.load(spec.name).open(spec, augment=augment)
+    # Found out now, not in the first batch: a bad image is told before anything is built.
+    dataset.known()
     return dataset

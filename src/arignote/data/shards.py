@@ -16,7 +16,7 @@ from arignote.data.base import Split
 from arignote.data.images import ImageDataset
 from arignote.data.shard_index import CHANNELS, read_index, read_labels
 from arignote.data.sharding import Indices
-from arignote.data.statistics import Statistics
+from arignote.data.stages import stage
 from arignote.data.stored_images import StoredImages, Windows
 from arignote.errors import DataError, UserError
 
@@ -70,8 +70,8 @@ class Shards(ImageDataset):
             train_labels=read_labels(folder, index.train, len(index.classes)),
             validation_labels=read_labels(folder, index.validation, len(index.classes)),
             augment=augment,
-            known=Statistics(index.mean, index.deviation),
         )
+        self.learn({"mean": index.mean, "deviation": index.deviation})
 
     @classmethod
     def open(cls, spec: Spec, *, augment: str) -> Shards:
@@ -103,7 +103,8 @@ class Shards(ImageDataset):
             windows = windows._replace(y=y, x=x)
         if mirrors(mode):
             windows = windows._replace(mirrored=mirrored(bits))
-        self._stored[split].copy(indices, windows, out)
+        with stage("copy"):
+            self._stored[split].copy(indices, windows, out)
 
     def _images(self, split: Split, indices: Indices) -> Images:
         images = np.empty((len(indices), *self.sample_shape[1:], CHANNELS), np.uint8)

@@ -18,10 +18,10 @@ from arignote.config.model_source import find_model
 from arignote.config.settings import Settings
 from arignote.data.card import AbsentData, DataCard
 from arignote.errors import CheckpointError, UserError, unknown
+from arignote.frameworks.seeds import seed_build
 from arignote.inference.request import BEST, LAST
 from arignote.models.base import Model
 from arignote.trainer.device_defaults import with_device_defaults
-from arignote.trainer.seeds import seed_build
 
 _LOOKS = 3
 """A run that goes on deletes old checkpoints while we read: then we look for the newest again."""

@@ -199,6 +199,8 @@ class Display:
             self._say(
                 f"{name.replace('_', ' ')}: mean {note['mean']:.3g}, largest {note['max']:.3g}"
             )
+        if summary.loading is not None and summary.loading.advice():
+            self._say(summary.loading.advice())
         self._say(f"weights_sha256 {summary.weights_sha256}")
 
 

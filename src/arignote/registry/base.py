@@ -21,6 +21,8 @@ class Entry:
     """Of a data set: whether its spec names a folder."""
     in_file: bool = False
     """Of a data set: whether its spec names a file."""
+    reads_samples: bool = False
+    """Of a data set: whether a sample is read once it is asked for, which loaders do ahead."""
     parameters: int = 0
     """Of a model: how many it has on inputs of its own kind (of a GAN: how many are exchanged)."""
     input: str = ""

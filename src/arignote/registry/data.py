@@ -12,12 +12,14 @@ DATA = Registry(
         "arignote.data.imagefolder:ImageFolder",
         "imagefolder:DIR[,skip_bad=true]: DIR/train/CLASS/*.jpg and DIR/test/CLASS/*.jpg",
         in_folder=True,
+        reads_samples=True,
     ),
     Entry(
         "shards",
         "arignote.data.shards:Shards",
         "shards:DIR[,size=224]: images that `arignote prepare` decoded once, for large data sets",
         in_folder=True,
+        reads_samples=True,
     ),
     Entry(
         "cifar10",

@@ -12,10 +12,10 @@ from arignote.config.settings import Settings
 from arignote.errors import UserError
 from arignote.exchange.base import Route
 from arignote.frameworks.array_replica import ArrayReplica
+from arignote.frameworks.seeds import seed_worker
 from arignote.models.base import Trainable
 from arignote.recorder.phases import Recorder
 from arignote.rules.base import Bring
-from arignote.trainer.seeds import seed_worker
 from arignote.trainer.task import Task
 
 _REQUIRED = (

@@ -18,7 +18,7 @@ from arignote.errors import ArignoteError
 from arignote.log import logger
 from arignote.recorder.events import EventLog
 from arignote.recorder.phases import PHASES, Recorder
-from arignote.recorder.summary import SUMMARY_FILE, Summary
+from arignote.recorder.summary import SUMMARY_FILE, Loading, Summary
 from arignote.rules.base import StepResult
 
 
@@ -52,6 +52,8 @@ class Journal:
         self._last_time = time.monotonic()
         self._last_consumed: float | None = None
         self._epoch_seconds = dict(recorder.seconds)
+        self._begun = (recorder.steps, dict(recorder.seconds))
+        """Steps and seconds when these workers were started."""
 
     def event(self, event: str, **values: Any) -> None:
         """Write one event (rank 0)."""
@@ -68,6 +70,7 @@ class Journal:
         """The loop starts here, with a task of these facts (`epochs`: to go on until so many)."""
         self._last_time = time.monotonic()
         self._epoch_seconds = dict(self.recorder.seconds)
+        self._begun = (self.recorder.steps, dict(self.recorder.seconds))
         self.event("begin", **position, **task, workers=self.world.size, **self._facts())
 
     def step(self, step: int, consumed: float, epochs_done: float, result: StepResult) -> None:
@@ -140,8 +143,13 @@ class Journal:
         epochs: int,
         validation: dict[str, float],
         weights_sha256: str,
+        loading: dict[str, Any] | None,
     ) -> None:
-        """Write the summary; collective."""
+        """Write the summary; collective.
+
+        Args:
+            loading: what `Task.loading` says of this worker.
+        """
         recorder = self.recorder
         totals = self._over_workers(
             {
@@ -152,7 +160,11 @@ class Journal:
             }
         )
         everybodys = self.world.gather(
-            {"steps": recorder.steps, "notes": {k: asdict(n) for k, n in recorder.notes.items()}},
+            {
+                "steps": recorder.steps,
+                "notes": {k: asdict(n) for k, n in recorder.notes.items()},
+                "loading": self._loading(loading),
+            },
             "the summing up of the records",
         )
         seconds = {phase: totals[phase] / self.world.size for phase in PHASES}
@@ -171,6 +183,7 @@ class Journal:
             exchanges=round(totals["exchanges"]),
             worker_steps=[theirs["steps"] for theirs in everybodys],
             notes=_merged([theirs["notes"] for theirs in everybodys]),
+            loading=Loading.of([theirs["loading"] for theirs in everybodys]),
             metrics={k: v for k, v in validation.items() if math.isfinite(v)},
             weights_sha256=weights_sha256,
             **self._facts(),
@@ -189,6 +202,15 @@ class Journal:
         if self._log is not None:
             self._log.close()
             self._log = None
+
+    def _loading(self, loading: dict[str, Any] | None) -> dict[str, Any] | None:
+        """With what this worker did since it was started."""
+        if loading is None:
+            return None
+        steps, before = self._begun
+        spent = {phase: self.recorder.seconds[phase] - before[phase] for phase in PHASES}
+        made = {"steps": self.recorder.steps - steps, "step_seconds": sum(spent.values())}
+        return {**loading, **made, "wait_seconds": spent["wait"]}
 
     def _last(self, name: str) -> dict[str, float]:
         """The last reading of a rule's measure, where it has one."""

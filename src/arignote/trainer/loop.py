@@ -116,6 +116,9 @@ class Trainer:
         position, recorder, task = self.position, self.recorder, self.task
         recorder.start()
         before = task.after(position.consumed, step)
+        ahead = self.turns.foreseen()
+        if ahead is not None:
+            task.foresee(position.epoch, task.after(position.consumed, ahead[0]), ahead[1])
         bring = task.train(position.epoch, before, part, recorder)
         result = self.rule.step(task.replica, self.stop.add_to(bring))
         recorder.steps += 1
@@ -197,5 +200,6 @@ class Trainer:
             epochs=self.position.epoch,
             validation=self.position.validation,
             weights_sha256=digest,
+            loading=self.task.loading(),
         )
         self.task.close()

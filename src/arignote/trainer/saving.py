@@ -19,11 +19,11 @@ from arignote.checkpoint.store import (
 from arignote.config.rule_options import parse_rule
 from arignote.config.settings import Settings
 from arignote.errors import CheckpointError
+from arignote.frameworks.seeds import load_random_state, random_state, seed_worker
 from arignote.recorder.phases import Recorder
 from arignote.rules.base import Rule
 from arignote.trainer.journal import Journal
 from arignote.trainer.position import Position
-from arignote.trainer.seeds import load_random_state, random_state, seed_worker
 from arignote.trainer.task import Task
 
 

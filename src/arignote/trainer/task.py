@@ -42,6 +42,9 @@ class Task(ABC):
             part: which of its parts this worker makes, 0 <= part < workers.
         """
 
+    def foresee(self, epoch: int, consumed: int, part: int) -> None:  # noqa: B027 (most need not)
+        """Told before `train`: what this worker will train after that."""
+
     @abstractmethod
     def after(self, consumed: int, steps: int) -> int:
         """How far the epoch is `steps` steps after `consumed`, in the units of `train_size`."""
@@ -55,6 +58,10 @@ class Task(ABC):
         Args:
             alone: the whole of it instead, because no other worker takes part.
         """
+
+    def loading(self) -> dict[str, Any] | None:
+        """`loaders`, `restarts` and `seconds` (by stage) of this worker; None: not known."""
+        return None
 
     @abstractmethod
     def data_card(self) -> dict[str, Any]:

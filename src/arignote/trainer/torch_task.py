@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,26 +17,20 @@ from arignote.comm.base import World
 from arignote.config.settings import Settings
 from arignote.data.base import Batch, Dataset
 from arignote.data.card import DataCard
-from arignote.data.sharding import (
-    Indices,
-    epoch_order,
-    global_batch,
-    shared_slice,
-    steps_left,
-    worker_batch,
-    worker_slice,
-)
+from arignote.data.sharding import worker_slice
 from arignote.errors import UserError
 from arignote.exchange.base import Route
+from arignote.frameworks.seeds import seed_build, seed_worker
 from arignote.frameworks.torch_replica import TorchReplica
+from arignote.loading.process import ServerProcess
 from arignote.models.base import Model
 from arignote.recorder.phases import Recorder
 from arignote.rules.base import Bring
-from arignote.trainer.balance import Balance
 from arignote.trainer.batch_norm import synchronise_batch_norm
 from arignote.trainer.device_defaults import wants_channels_last, with_device_defaults
+from arignote.trainer.feed import open_feed
+from arignote.trainer.parts import Parts
 from arignote.trainer.schedule import learning_rate_factor
-from arignote.trainer.seeds import seed_build, seed_worker
 from arignote.trainer.task import Task
 
 VALIDATION_BATCH_SIZE = 256
@@ -51,7 +46,13 @@ class TorchTask(Task):
     can_change_workers = True
 
     def __init__(
-        self, model: Model, settings: Settings, world: World, route: Route, device: torch.device
+        self,
+        model: Model,
+        settings: Settings,
+        world: World,
+        route: Route,
+        device: torch.device,
+        server: ServerProcess | None = None,
     ) -> None:
         self.model = model
         self.settings = settings = with_device_defaults(settings, device, world.size)
@@ -67,6 +68,7 @@ class TorchTask(Task):
                 f"{world.size} workers but only {self.train_size} training samples: "
                 f"use at most -n {self.train_size}"
             )
+        self._parts = Parts(settings, world, self.train_size)
         self._fp64 = settings.train.precision == "fp64"
         self._amp, scaler = self._precision()
         module = self._build()
@@ -86,9 +88,15 @@ class TorchTask(Task):
             module.compile()
         # Before the seed: a sample that is looked at may draw, and saving must change nothing.
         self._card = DataCard.of(self.dataset).as_dict()
+        self.feed = open_feed(
+            settings,
+            self.dataset,
+            server,
+            own_data=type(model).data is not Model.data,
+            samples=max(self._parts.most_samples, VALIDATION_BATCH_SIZE),
+            worker=world.rank,
+        )
         seed_worker(settings.run.seed, world.rank)
-        self._order = np.empty(0, dtype=np.int64)
-        self._balance = Balance(world) if settings.train.balance else None
 
     def _open_data(self) -> Dataset:
         # Data that draws at random (a split, say) must draw the same on every worker.
@@ -129,24 +137,18 @@ class TorchTask(Task):
         return self.replica.learning_rate
 
     def start_epoch(self, epoch: int, consumed: int) -> int:
-        """Draw the order of the epoch; see `Task.start_epoch`."""
-        self._order = epoch_order(self.train_size, seed=self.settings.run.seed, epoch=epoch)
-        return steps_left(
-            self.train_size,
-            consumed=consumed,
-            batch_size=self.settings.train.batch_size,
-            workers=self.world.size,
-        )
+        """See `Task.start_epoch`."""
+        return self._parts.start_epoch(epoch, consumed)
 
     def train(self, epoch: int, consumed: int, part: int, recorder: Recorder) -> Bring:
         """One batch; see `Task.train`. An empty one brings a gradient of zero, weight zero."""
         before = recorder.seconds["wait"] + recorder.seconds["calc"]
-        indices = self._indices(consumed, part)
-        seed = self.settings.run.seed
+        indices = self._parts.indices(epoch, consumed, part)
         # A data set is never asked for nothing: an empty batch is cut off one of one sample.
-        asked = indices if len(indices) else self._order[:1]
-        batch = self._place(self.dataset.train_batch(asked, seed=seed, epoch=epoch))
+        asked = indices if len(indices) else self._parts.order(epoch)[:1]
+        batch = self.feed.train(epoch, asked, self._parts.upcoming(epoch, consumed, part))
         recorder.end("wait")
+        batch = self._place(batch)
         epochs_done = epoch + consumed / self.train_size
         self._set_rate(epochs_done)
         self.replica.module.train()
@@ -154,22 +156,16 @@ class TorchTask(Task):
         samples = len(indices)
         loss = self._forward_backward(batch) if samples else self._nothing(batch)
         recorder.train_error(recorder.steps, loss, self._error(batch.targets, 1), samples)
-        if self._balance is not None:
+        if self._parts.balance is not None:
             recorder.end("calc")
             spent = recorder.seconds["wait"] + recorder.seconds["calc"] - before
-            self._balance.note(samples, spent)
+            self._parts.balance.note(samples, spent)
             recorder.end("sync")
         return Bring(samples=samples, loss=loss, epochs_done=epochs_done)
 
-    def _indices(self, consumed: int, part: int) -> Indices:
-        """The samples of one part of the step that begins after `consumed`."""
-        batch_size, workers = self.settings.train.batch_size, self.world.size
-        if self._balance is None:
-            return worker_batch(
-                self._order, consumed=consumed, batch_size=batch_size, rank=part, workers=workers
-            )
-        batch = global_batch(self._order, consumed=consumed, batch_size=batch_size, workers=workers)
-        return batch[shared_slice(len(batch), rank=part, shares=self._balance.shares)]
+    def foresee(self, epoch: int, consumed: int, part: int) -> None:
+        """See `Task.foresee`."""
+        self._parts.foresee(epoch, consumed, part)
 
     def _forward_backward(self, batch: Batch) -> float:
         with self._autocast():
@@ -231,9 +227,8 @@ class TorchTask(Task):
         return 1 - float(hit.float().mean()) if len(targets) else 0.0
 
     def after(self, consumed: int, steps: int) -> int:
-        """In samples: a step takes the next global batch, which is shorter at the end."""
-        samples = steps * self.settings.train.batch_size * self.world.size
-        return min(consumed + samples, self.train_size)
+        """See `Task.after`, in samples."""
+        return self._parts.after(consumed, steps)
 
     @torch.no_grad()
     def validate(self, recorder: Recorder, stopping: Callable[[], bool], *, alone: bool) -> None:
@@ -241,16 +236,23 @@ class TorchTask(Task):
         self.replica.module.eval()
         rank, workers = (0, 1) if alone else (self.world.rank, self.world.size)
         own = worker_slice(self.dataset.validation_size, rank=rank, workers=workers)
-        for start in range(own.start, own.stop, VALIDATION_BATCH_SIZE):
+        starts = range(own.start, own.stop, VALIDATION_BATCH_SIZE)
+        batches = [
+            np.arange(start, min(start + VALIDATION_BATCH_SIZE, own.stop), dtype=np.int64)
+            for start in starts
+        ]
+        for start, raw in zip(starts, self.feed.validation(batches), strict=False):
             if stopping():
                 return
-            stop = min(start + VALIDATION_BATCH_SIZE, own.stop)
-            indices = np.arange(start, stop, dtype=np.int64)
-            batch = self._place(self.dataset.validation_batch(indices))
+            batch = self._place(raw)
             with self._autocast():
                 loss = float(self.model.loss(batch))
             top1, top5 = self._error(batch.targets, 1), self._error(batch.targets, 5)
-            recorder.val_error(start, loss, top1, top5, samples=len(indices))
+            recorder.val_error(start, loss, top1, top5, samples=len(batch.targets))
+
+    def loading(self) -> dict[str, Any]:
+        """See `Task.loading`."""
+        return asdict(self.feed.facts)
 
     def data_card(self) -> dict[str, Any]:
         """Of the data set that is trained on."""
@@ -260,4 +262,5 @@ class TorchTask(Task):
         """All is in the checkpoint already."""
 
     def close(self) -> None:
-        """Nothing is open."""
+        """Let the loaders go."""
+        self.feed.close()

@@ -32,6 +32,10 @@ class Turns(ABC):
             How many were made, the same on all workers, and whether one was told to stop.
         """
 
+    def foreseen(self) -> tuple[int, int] | None:
+        """While a part is made: (step, part) of this worker's next, if it was taken already."""
+        return None
+
     def close(self) -> None:  # noqa: B027 (most hold nothing)
         """The last steps have been made; collective."""
 
@@ -53,10 +57,10 @@ class InStep(Turns):
 class Taken(Turns):
     """Every worker takes the next part, again and again."""
 
-    def __init__(self, world: World, recorder: Recorder) -> None:
+    def __init__(self, world: World, recorder: Recorder, *, foresees: bool = False) -> None:
         self._world = world
         self._recorder = recorder
-        self._counter: Counter = open_counter(world)
+        self._counter: Counter = open_counter(world, foresees=foresees)
         self._first = 0
         """The number at which the steps of this `run` begin."""
         self._strides: deque[int] = deque(maxlen=2)
@@ -93,11 +97,22 @@ class Taken(Turns):
         self._recorder.end("wait")
         return number
 
+    def foreseen(self) -> tuple[int, int] | None:
+        """See `Turns.foreseen`."""
+        ahead = self._counter.ahead
+        return None if ahead is None else divmod(ahead - self._first, self._world.size)
+
     def close(self) -> None:
         """See `Turns.close`."""
         self._counter.close()
 
 
-def open_turns(rule: Rule, world: World, recorder: Recorder) -> Turns:
-    """What the rule asks for; collective."""
-    return Taken(world, recorder) if rule.options.asynchronous else InStep(world)
+def open_turns(rule: Rule, world: World, recorder: Recorder, *, foresees: bool = False) -> Turns:
+    """What the rule asks for; collective.
+
+    Args:
+        foresees: the next part is taken early, because loaders make its batch meanwhile.
+    """
+    if rule.options.asynchronous:
+        return Taken(world, recorder, foresees=foresees)
+    return InStep(world)

@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from prepare_setup import FOUR_IMAGES, SIZE, Silent, contents, damage, images_of, make_tar, prepare
 
 
-def test_every_image_is_stored_once_as_it_is_decoded(source, tmp_path):
+def test_every_image_is_stored_once_as_it_reads_samples(source, tmp_path):
     index = prepare(source, tmp_path / "out")
     assert index == read_index(tmp_path / "out")
     assert index.classes == ("class0", "class1", "class2")

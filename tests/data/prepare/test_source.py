@@ -246,7 +246,7 @@ def test_tars_that_cannot_be_read(source, imagenet, tmp_path, monkeypatch, name)
         prepare(tar if name == "all.tar" else imagenet, tmp_path / "out")
 
 
-def test_a_file_that_is_gone_when_it_is_decoded(source, tmp_path):
+def test_a_file_that_is_gone_when_it_reads_samples(source, tmp_path):
     (source / "train" / "class0" / "link.png").symlink_to("nowhere")
     with pytest.raises(DataError, match=r"link.png cannot be read \(No such file or directory\)"):
         prepare(source, tmp_path / "out", skip_bad=True)

@@ -14,9 +14,10 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 
 from arignote.data.augment import Images
-from arignote.data.decode import BadImageError, decode_content, read_content
+from arignote.data.decode import BadImageError, decode_content
 from arignote.data.prepare.samples import Sample
 from arignote.data.statistics import Counts, count_values
+from arignote.data.storage import read_file
 from arignote.errors import ArignoteError, DataError
 from arignote.orphan import die_with_parent
 
@@ -121,5 +122,5 @@ def _begin(parent: int) -> None:
 
 
 def _decode(sample: Sample, size: int) -> Images:
-    content = read_content(sample.path, sample.offset, sample.size)
+    content = read_file(sample.path, sample.offset, sample.size)
     return decode_content(content, sample.place, size)

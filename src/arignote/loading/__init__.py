@@ -1,0 +1,1 @@
+"""Loader processes: the next batches are made while the current one trains."""
