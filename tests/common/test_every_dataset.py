@@ -54,6 +54,20 @@ def make_idx(folder):
     return f"idx:{folder}"
 
 
+def make_npy(folder):
+    for split, count in (("train", 40), ("test", 10)):
+        np.save(folder / f"x_{split}.npy", random_images(count, 16, 12, 3))
+        np.save(folder / f"y_{split}.npy", np.arange(count) % 5)
+    return f"npy:{folder}"
+
+
+def make_numbers(folder):
+    for split, count in (("train", 40), ("test", 10)):
+        np.save(folder / f"x_{split}.npy", random_images(count, 4, 3, 2) / 256)
+        np.save(folder / f"y_{split}.npy", np.arange(count) % 5)
+    return f"npy:{folder}"
+
+
 def make_text(folder):
     words = " ".join(f"word {number} of a text." for number in range(400))
     (folder / "text.txt").write_text(words)
@@ -76,12 +90,19 @@ MAKERS = {
     "imagefolder": make_imagefolder,
     "cifar10": make_cifar10,
     "idx": make_idx,
+    "npy": make_npy,
+    "npy numbers": make_numbers,
     "text": make_text,
     "textfolder": make_textfolder,
 }
-TOKENS = ("text", "textfolder")
-"""Those whose samples are tokens; the others' are images."""
-NAMES = [entry.name for entry in DATA]
+"""A second one of a member has a name of two words."""
+NO_IMAGES = ("text", "textfolder", "npy numbers")
+"""Those whose samples are tokens or numbers; the others' are images."""
+NAMES = list(MAKERS)
+
+
+def test_every_member_has_a_maker():
+    assert {name.split()[0] for name in NAMES} == {entry.name for entry in DATA}
 
 
 @pytest.fixture(params=NAMES)
@@ -89,13 +110,13 @@ def spec(request, tmp_path):
     return MAKERS[request.param](tmp_path)
 
 
-@pytest.fixture(params=[name for name in NAMES if name not in TOKENS])
+@pytest.fixture(params=[name for name in NAMES if name not in NO_IMAGES])
 def images(request, tmp_path):
     return MAKERS[request.param](tmp_path)
 
 
 @pytest.fixture(
-    params=[(n, a) for n in NAMES for a in ("none", "crop-mirror")[: 1 if n in TOKENS else 2]],
+    params=[(n, a) for n in NAMES for a in ("none", "crop-mirror")[: 1 if n in NO_IMAGES else 2]],
     ids=str,
 )
 def data(request, tmp_path):
@@ -180,10 +201,12 @@ def test_training_inputs_are_normalised(images):
     torch.testing.assert_close(deviation, torch.ones_like(deviation), atol=0.02, rtol=0)
 
 
-@pytest.mark.parametrize("name", TOKENS)
-def test_tokens_cannot_be_augmented(name, tmp_path):
+@pytest.mark.parametrize("name", NO_IMAGES)
+def test_what_is_no_image_cannot_be_augmented(name, tmp_path):
     spec = MAKERS[name](tmp_path)
-    with pytest.raises(UserError, match=f"data set {name} holds no images to augment: use train.a"):
+    with pytest.raises(
+        UserError, match=f"data set {name.split()[0]} holds no images to augment: use train.a"
+    ):
         open_data(spec, "mirror")
     with pytest.raises(UserError, match="unknown augmentation 'mirrors': did you mean 'mirror'"):
         open_data(spec, "mirrors")

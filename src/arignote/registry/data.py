@@ -26,6 +26,12 @@ DATA = Registry(
         in_folder=True,
     ),
     Entry(
+        "npy",
+        "arignote.data.npy:Npy",
+        "npy:DIR: x_train.npy, y_train.npy, x_test.npy, y_test.npy: uint8 images, or any floats",
+        in_folder=True,
+    ),
+    Entry(
         "text",
         "arignote.data.text:Text",
         "text:FILE[,level=char|byte,length=64,validation=0.1]: any UTF-8 text, for language models",
