@@ -79,7 +79,7 @@ def test_class_names(tmp_path):
         with pytest.raises(DataError, match=r"classes.txt holds no names or one twice: write one"):
             open_data(f"npy:{tmp_path}", "none")
     names.write_bytes(b"\xff")
-    with pytest.raises(DataError, match=r"classes.txt cannot be read \(.*\): it holds one class"):
+    with pytest.raises(DataError, match=r"classes.txt cannot be read \(.*\): save it as UTF-8"):
         open_data(f"npy:{tmp_path}", "none")
 
 

@@ -79,9 +79,7 @@ def read_class_names(folder: Path) -> tuple[str, ...]:
     try:
         names = tuple(path.read_text(encoding="utf-8").strip().splitlines())
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(
-            f"{path} cannot be read ({error}): it holds one class name a line"
-        ) from None
+        raise DataError(f"{path} cannot be read ({error}): save it as UTF-8") from None
     if not names or len(set(names)) < len(names):
         raise DataError(f"{path} holds no names or one twice: write one class name a line")
     return names
