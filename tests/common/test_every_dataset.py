@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import tarfile
+
 import numpy as np
 import pytest
 import torch
@@ -54,6 +57,20 @@ def make_idx(folder):
     return f"idx:{folder}"
 
 
+def make_wds(folder):
+    for split, count in (("train-0", 24), ("train-1", 16), ("val-0", 10)):
+        with tarfile.open(folder / f"{split}.tar", "w") as tar:
+            for place, pixels in enumerate(random_images(count, 16, 12, 3)):
+                image = io.BytesIO()
+                Image.fromarray(pixels).save(image, "PNG")
+                label = str(place % 3).encode()
+                for name, content in ((f"{place}.png", image.getvalue()), (f"{place}.cls", label)):
+                    header = tarfile.TarInfo(name)
+                    header.size = len(content)
+                    tar.addfile(header, io.BytesIO(content))
+    return f"wds:{folder}/train-{{0..1}}.tar"
+
+
 def make_npy(folder):
     for split, count in (("train", 40), ("test", 10)):
         np.save(folder / f"x_{split}.npy", random_images(count, 16, 12, 3))
@@ -90,6 +107,7 @@ MAKERS = {
     "imagefolder": make_imagefolder,
     "cifar10": make_cifar10,
     "idx": make_idx,
+    "wds": make_wds,
     "npy": make_npy,
     "npy numbers": make_numbers,
     "text": make_text,

@@ -1,9 +1,8 @@
-"""Image files to arrays, with what was decoded once kept in memory where it fits."""
+"""Image files to arrays."""
 
 from __future__ import annotations
 
 import io
-import math
 import struct
 import warnings
 import zlib
@@ -15,14 +14,12 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from arignote.data.augment import Images
-from arignote.data.sharding import Indices
 from arignote.errors import DataError
 
 _FORMATS = ("JPEG", "PNG")
 _START_PROGRAMS = ("EPS",)
 _16_BITS = ("I", "I;16", "I;16B", "I;16L", "I;16N")
 _THREADS = 4
-_KEPT_BYTES = 2**31
 _DAMAGED = (
     OSError,
     SyntaxError,
@@ -52,7 +49,15 @@ def decode(path: str, size: int) -> Images:
         BadImageError: the file is truncated, or no JPEG or PNG.
         DataError: the file cannot be read, which says nothing about the image in it.
     """
-    content = _read(path)
+    return decode_content(_read(path), path, size)
+
+
+def decode_content(content: bytes, path: str, size: int) -> Images:
+    """As `decode`, of the bytes of a file; `path` is what errors call it.
+
+    Raises:
+        BadImageError: the image is truncated, or no JPEG or PNG.
+    """
     try:
         # No other formats: some of Pillow's readers start programs.
         with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
@@ -137,68 +142,22 @@ def _is_whole(path: str) -> bool:
 
 
 class ImageFiles:
-    """The images of one split, decoded when they are first asked for."""
+    """A source of `EncodedImages`: each is a file."""
 
-    def __init__(
-        self,
-        paths: Sequence[str],
-        *,
-        size: int,
-        spec: str,
-        shape: tuple[int, ...] | None = None,
-    ) -> None:
-        """`size` is as in `decode`; `shape` (H, W, 3) is the first image's unless given.
-
-        `spec` opens this data set; errors extend it by the option that helps.
-
-        Raises:
-            DataError: the first image is needed and cannot be decoded.
-        """
+    def __init__(self, paths: Sequence[str]) -> None:
         self._paths = paths
-        self._size = size
-        self._spec = spec
-        self.shape = self._decode(0).shape if shape is None else shape
-        everything = (len(paths), *self.shape)
-        # Pages of np.empty take memory only once they are written.
-        fits = math.prod(everything) <= _KEPT_BYTES
-        self._kept: Images | None = np.empty(everything, np.uint8) if fits else None
-        self._is_kept = np.zeros(len(paths), bool)
 
-    def images(self, indices: Indices) -> Images:
-        """A fresh array of the images `indices` (N,), shape (N, H, W, 3).
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def name(self, index: int) -> str:
+        """Its path."""
+        return self._paths[index]
+
+    def read(self, index: int) -> bytes:
+        """All of the file.
 
         Raises:
-            DataError: one of them cannot be decoded, or has another size than the first.
+            DataError: it cannot be read.
         """
-        if self._kept is None:
-            return self._decode_all(indices)
-        missing = np.unique(indices[~self._is_kept[indices]])
-        if len(missing):
-            self._kept[missing] = self._decode_all(missing)
-            self._is_kept[missing] = True
-        return self._kept[indices]
-
-    def _decode_all(self, indices: Indices) -> Images:
-        images = np.empty((len(indices), *self.shape), np.uint8)
-        with ThreadPoolExecutor(_THREADS) as pool:
-            for place, image in enumerate(pool.map(self._decode_same, indices.tolist())):
-                images[place] = image
-        return images
-
-    def _decode_same(self, index: int) -> Images:
-        image = self._decode(index)
-        if image.shape != self.shape:
-            raise DataError(
-                f"{self._paths[index]} is {image.shape[1]}x{image.shape[0]} pixels, the first "
-                f"image {self.shape[1]}x{self.shape[0]}: bring all to N pixels a side with "
-                f"{self._spec},size=N"
-            )
-        return image
-
-    def _decode(self, index: int) -> Images:
-        try:
-            return decode(self._paths[index], self._size)
-        except BadImageError as error:
-            raise DataError(
-                f"{error}: replace it, or leave out such files with {self._spec},skip_bad=true"
-            ) from None
+        return _read(self._paths[index])

@@ -15,6 +15,7 @@ from arignote.config.model_source import find_model
 from arignote.config.rule_options import EASGDOptions, RuleOptions, parse_rule
 from arignote.config.settings import Launch, Settings
 from arignote.config.spec import parse_spec
+from arignote.data.patterns import match_files
 from arignote.errors import UserError
 from arignote.launch.ending import conclude, failed, raise_report, who
 from arignote.launch.environment import describe_environment, own_environment, worker_environment
@@ -146,9 +147,11 @@ def _check_weights(settings: Settings) -> None:
 def _check_data(settings: Settings) -> None:
     spec = parse_spec(settings.run.data)
     entry = DATA.entry(spec.name)
-    if not (entry.in_folder or entry.in_file):
+    if not (entry.in_folder or entry.in_file or entry.in_files):
         return
     what, form = ("folder", "DIR") if entry.in_folder else ("file", "FILE")
+    if entry.in_files:
+        what, form = "file pattern", "PATTERN"
     if len(spec.arguments) != 1:
         raise UserError(
             f"data {settings.run.data!r} names {len(spec.arguments)} {what}s, expected one: "
@@ -156,7 +159,10 @@ def _check_data(settings: Settings) -> None:
         )
     here = not (settings.launch.hosts or settings.launch.hostfile)
     path = Path(spec.arguments[0])
-    if here and not (path.is_dir() if entry.in_folder else path.is_file()):
+    if entry.in_files:
+        if here and not path.is_dir():
+            match_files(spec.arguments[0])
+    elif here and not (path.is_dir() if entry.in_folder else path.is_file()):
         raise UserError(
             f"data {settings.run.data!r}: no {what} {spec.arguments[0]!r}: check the path"
         )

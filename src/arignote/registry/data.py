@@ -26,6 +26,12 @@ DATA = Registry(
         in_folder=True,
     ),
     Entry(
+        "wds",
+        "arignote.data.wds:WebDataset",
+        "wds:DIR/train-{000..012}.tar[,validation=PATTERN,size=N]: WebDataset's tars of images",
+        in_files=True,
+    ),
+    Entry(
         "npy",
         "arignote.data.npy:Npy",
         "npy:DIR: x_train.npy, y_train.npy, x_test.npy, y_test.npy: uint8 images, or any floats",
