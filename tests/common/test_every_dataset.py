@@ -6,9 +6,11 @@ import io
 import tarfile
 
 import numpy as np
+import pyarrow
 import pytest
 import torch
 from PIL import Image
+from pyarrow import parquet
 
 from arignote.data.base import Batch
 from arignote.data.open import open_data
@@ -71,6 +73,26 @@ def make_wds(folder):
     return f"wds:{folder}/train-{{0..1}}.tar"
 
 
+def make_parquet(folder):
+    for split, count in (("train", 40), ("validation", 10)):
+        images = []
+        for pixels in random_images(count, 16, 12, 3):
+            image = io.BytesIO()
+            Image.fromarray(pixels).save(image, "PNG")
+            images.append({"bytes": image.getvalue(), "path": None})
+        table = pyarrow.table({"image": images, "label": [place % 3 for place in range(count)]})
+        parquet.write_table(table, folder / f"{split}-0.parquet", row_group_size=16)
+    return f"parquet:{folder}"
+
+
+def make_parquet_texts(folder):
+    for split, count in (("train", 40), ("test", 10)):
+        texts = [f"The {place + 1}th film" + " kind" * place for place in range(count)]
+        table = pyarrow.table({"text": texts, "label": [place % 2 for place in range(count)]})
+        parquet.write_table(table, folder / f"{split}-0.parquet")
+    return f"parquet:{folder},vocabulary=20,length=16"
+
+
 def make_npy(folder):
     for split, count in (("train", 40), ("test", 10)):
         np.save(folder / f"x_{split}.npy", random_images(count, 16, 12, 3))
@@ -108,13 +130,15 @@ MAKERS = {
     "cifar10": make_cifar10,
     "idx": make_idx,
     "wds": make_wds,
+    "parquet": make_parquet,
+    "parquet texts": make_parquet_texts,
     "npy": make_npy,
     "npy numbers": make_numbers,
     "text": make_text,
     "textfolder": make_textfolder,
 }
 """A second one of a member has a name of two words."""
-NO_IMAGES = ("text", "textfolder", "npy numbers")
+NO_IMAGES = ("text", "textfolder", "parquet texts", "npy numbers")
 """Those whose samples are tokens or numbers; the others' are images."""
 NAMES = list(MAKERS)
 

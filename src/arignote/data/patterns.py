@@ -26,13 +26,20 @@ def match_files(pattern: str) -> list[str]:
     """
     files = []
     for name in _expand_ranges(pattern):
-        matching = _matching(name)
+        matching = any_files(name)
         if "*" not in name and not matching:
             raise DataError(f"no file {name}: check the path, or the pattern {pattern}")
         files += matching
     if not files:
         raise DataError(f"no file matches {pattern}: check the path")
     return files
+
+
+def any_files(name: str) -> list[str]:
+    """The files that a name stands for, with `*` or without; there may be none."""
+    # No other sign of glob's is one of ours.
+    names = glob(escape(name).replace("[*]", "*"))  # noqa: PTH207 - Path knows no escape
+    return sorted(name for name in names if Path(name).is_file())
 
 
 def validation_files(train: str) -> tuple[str, list[str]]:
@@ -54,17 +61,10 @@ def validation_files(train: str) -> tuple[str, list[str]]:
         )
     tried = [str(folder / _RANGE.sub("*", f"{before}{name}{behind}")) for name in _VALIDATION]
     for pattern in tried:
-        files = _matching(pattern)
+        files = any_files(pattern)
         if files:
             return pattern, files
     raise DataError(f"no file matches {', '.join(tried)}: add validation=PATTERN")
-
-
-def _matching(name: str) -> list[str]:
-    """The files that a name with or without `*` stands for."""
-    # No other sign of glob's is one of ours.
-    names = glob(escape(name).replace("[*]", "*"))  # noqa: PTH207 - Path knows no escape
-    return sorted(name for name in names if Path(name).is_file())
 
 
 def _expand_ranges(pattern: str) -> list[str]:

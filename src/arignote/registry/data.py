@@ -32,6 +32,12 @@ DATA = Registry(
         in_files=True,
     ),
     Entry(
+        "parquet",
+        "arignote.data.parquet:Parquet",
+        "parquet:DIR[,image=,text=,label=COLUMN]: images or texts as Hugging Face keeps them",
+        in_files=True,
+    ),
+    Entry(
         "npy",
         "arignote.data.npy:Npy",
         "npy:DIR: x_train.npy, y_train.npy, x_test.npy, y_test.npy: uint8 images, or any floats",
