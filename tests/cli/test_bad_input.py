@@ -136,6 +136,7 @@ MISTAKES = [
         r"no file gone-0\.tar: check the path, or the pattern",
     ),
     (f"{TRAIN} --data parquet:gone", r"no file gone: check the path, or the pattern gone"),
+    (f"{TRAIN} --data wds:file,validation=x-*", r"no file matches x-\*: check the path"),
     (f"{TRAIN} --data wds:a,b", r"'wds:a,b' names 2 file patterns, expected one: wds:PATTERN"),
     (f"{TRAIN} --data cifar10:a,b", r"'cifar10:a,b' names 2 folders, expected one: cifar10:DIR"),
     # the run folder
