@@ -12,6 +12,7 @@ from typing import BinaryIO, NamedTuple
 import numpy as np
 
 from arignote.data.labels import Labels
+from arignote.data.tar_headers import Member, read_members
 from arignote.errors import DataError
 
 _IMAGES = ("jpg", "jpeg", "png")
@@ -79,10 +80,10 @@ def index_tar(path: str) -> Iterator[Sample]:
         DataError: it is no plain tar, or a sample has no image, no label, or two of one kind.
     """
     with _open(path) as file:
-        key, members = "", dict[str, tarfile.TarInfo]()
-        for name, member in _members(path, file):
-            found = _SPLIT.fullmatch(name)
-            if not found or _META.match(name):
+        key, members = "", dict[str, Member]()
+        for member in _members(path, file):
+            found = _SPLIT.fullmatch(member.name)
+            if not found or _META.match(member.name):
                 continue
             if found[1] != key:
                 if members:
@@ -96,8 +97,8 @@ def index_tar(path: str) -> Iterator[Sample]:
             yield _sample(path, file, key, members)
 
 
-def _members(path: str, file: BinaryIO) -> Iterator[tuple[str, tarfile.TarInfo]]:
-    """Names and headers of the regular files in a tar."""
+def _members(path: str, file: BinaryIO) -> Iterator[Member]:
+    """The regular files in a plain tar."""
     begin = file.read(8)
     for magic, kind in _COMPRESSED.items():
         if begin.startswith(magic):
@@ -105,17 +106,13 @@ def _members(path: str, file: BinaryIO) -> Iterator[tuple[str, tarfile.TarInfo]]
                 f"{path} is compressed ({kind}): unpack it to a plain .tar, which can be read at "
                 "any place, and is hardly larger, since images are compressed themselves"
             )
-    file.seek(0)
     try:
-        with tarfile.open(fileobj=file, mode="r:") as tar:
-            for member in tar:
-                if member.isreg():
-                    yield member.name, member
+        yield from read_members(file)
     except tarfile.TarError as error:
         raise DataError(f"{path} is no tar, or damaged ({error}): get it again") from None
 
 
-def _sample(path: str, file: BinaryIO, key: str, members: dict[str, tarfile.TarInfo]) -> Sample:
+def _sample(path: str, file: BinaryIO, key: str, members: dict[str, Member]) -> Sample:
     image = next((members[suffix] for suffix in _IMAGES if suffix in members), None)
     label = next((suffix for suffix in ("cls", "json") if suffix in members), None)
     if image is None or label is None:
@@ -124,9 +121,8 @@ def _sample(path: str, file: BinaryIO, key: str, members: dict[str, tarfile.TarI
             f"{path}: sample {key} has no {missing}, only {', '.join(sorted(members))}: its files "
             "must follow each other in the tar"
         )
-    # tarfile seeks before each header, so it does not mind.
-    file.seek(members[label].offset_data)
-    content = file.read(members[label].size)
+    file.seek(members[label].offset_bytes)
+    content = file.read(members[label].length_bytes)
     try:
         number = int(content) if label == "cls" else json.loads(content)["label"]
     except (ValueError, KeyError, TypeError):
@@ -136,7 +132,7 @@ def _sample(path: str, file: BinaryIO, key: str, members: dict[str, tarfile.TarI
             f"{path}: {key}.{label} holds {content[:40]!r}, expected "
             + ("a class number from 0" if label == "cls" else 'a class number from 0 as "label"')
         )
-    return Sample(key, number, image.offset_data, image.size)
+    return Sample(key, number, image.offset_bytes, image.length_bytes)
 
 
 def _open(path: str) -> BinaryIO:
