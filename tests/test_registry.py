@@ -56,7 +56,7 @@ def test_the_page_of_models_says_the_same(entry):
 
 
 def test_the_page_of_data_has_them_all():
-    page = (Path(__file__).parents[1] / "docs" / "data.md").read_text(encoding="utf-8")
+    page = (Path(__file__).parents[1] / "docs" / "datasets.md").read_text(encoding="utf-8")
     rows = {line.split(":")[0].split("`")[1] for line in page.splitlines() if line[:3] == "| `"}
     assert rows == {entry.name for entry in registry.DATA}
 
