@@ -55,6 +55,12 @@ def test_the_page_of_models_says_the_same(entry):
     assert not entry.paper or entry.paper.split()[-1] in row
 
 
+def test_the_page_of_data_has_them_all():
+    page = (Path(__file__).parents[1] / "docs" / "datasets.md").read_text(encoding="utf-8")
+    rows = {line.split(":")[0].split("`")[1] for line in page.splitlines() if line[:3] == "| `"}
+    assert rows == {entry.name for entry in registry.DATA}
+
+
 def test_a_dotted_target():
     family = Registry("thing", Entry("path", "pathlib:Path", "a path"))
     assert family.load("path").__name__ == "Path"

@@ -1,7 +1,7 @@
 """Arignote: data-parallel deep-learning training over MPI, synchronous or not.
 
-`attach` for a loop that you have, `Model` for our trainer; `BSP`, `EASGD`, `ASGD`, `GOSGD` to start
-a run from Python.
+`attach` for a loop that you have, `Model` for our trainer, `TorchData` for data sets that you have;
+`BSP`, `EASGD`, `ASGD`, `GOSGD` to start a run from Python.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from arignote.data.base import Batch, Dataset
+    from arignote.data.torch_data import TorchData
     from arignote.errors import (
         ArignoteError,
         CheckpointError,
@@ -38,6 +39,7 @@ __all__ = [
     "LostWorkerError",
     "Model",
     "NotANumberError",
+    "TorchData",
     "UserError",
     "attach",
 ]
@@ -50,6 +52,7 @@ _HOMES = {
     "EASGD": "arignote.launch.session",
     "GOSGD": "arignote.launch.session",
     "Model": "arignote.models.base",
+    "TorchData": "arignote.data.torch_data",
     "attach": "arignote.trainer.attach",
 }
 

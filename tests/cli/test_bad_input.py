@@ -130,6 +130,14 @@ MISTAKES = [
     (f"{TRAIN} --data text:gone", r"data 'text:gone': no file 'gone': check the path"),
     (f"{TRAIN} --data text:", r"data 'text:' names 0 files, expected one: text:FILE"),
     (f"{TRAIN} --data idx:", r"data 'idx:' names 0 folders, expected one: idx:DIR"),
+    (f"{TRAIN} --data wds:gone-*.tar", r"no file matches gone-\*\.tar: check the path"),
+    (
+        f"{TRAIN} --data wds:gone-{{0..9}}.tar",
+        r"no file gone-0\.tar: check the path, or the pattern",
+    ),
+    (f"{TRAIN} --data parquet:gone", r"no file gone: check the path, or the pattern gone"),
+    (f"{TRAIN} --data wds:file,validation=x-*", r"no file matches x-\*: check the path"),
+    (f"{TRAIN} --data wds:a,b", r"'wds:a,b' names 2 file patterns, expected one: wds:PATTERN"),
     (f"{TRAIN} --data cifar10:a,b", r"'cifar10:a,b' names 2 folders, expected one: cifar10:DIR"),
     # the run folder
     (f"{TRAIN} --out old --dry-run", r"old holds a run already: choose another --out, or go on"),

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import io
+import tarfile
+
 import numpy as np
+import pyarrow
 import pytest
 import torch
 from PIL import Image
+from pyarrow import parquet
 
 from arignote.data.base import Batch
 from arignote.data.open import open_data
@@ -74,6 +79,54 @@ def make_idx(folder):
     return f"idx:{folder}"
 
 
+def make_wds(folder):
+    for split, count in (("train-0", 24), ("train-1", 16), ("val-0", 10)):
+        with tarfile.open(folder / f"{split}.tar", "w") as tar:
+            for place, pixels in enumerate(random_images(count, 16, 12, 3)):
+                image = io.BytesIO()
+                Image.fromarray(pixels).save(image, "PNG")
+                label = str(place % 3).encode()
+                for name, content in ((f"{place}.png", image.getvalue()), (f"{place}.cls", label)):
+                    header = tarfile.TarInfo(name)
+                    header.size = len(content)
+                    tar.addfile(header, io.BytesIO(content))
+    return f"wds:{folder}/train-{{0..1}}.tar"
+
+
+def make_parquet(folder):
+    for split, count in (("train", 40), ("validation", 10)):
+        images = []
+        for pixels in random_images(count, 16, 12, 3):
+            image = io.BytesIO()
+            Image.fromarray(pixels).save(image, "PNG")
+            images.append({"bytes": image.getvalue(), "path": None})
+        table = pyarrow.table({"image": images, "label": [place % 3 for place in range(count)]})
+        parquet.write_table(table, folder / f"{split}-0.parquet", row_group_size=16)
+    return f"parquet:{folder}"
+
+
+def make_parquet_texts(folder):
+    for split, count in (("train", 40), ("test", 10)):
+        texts = [f"The {place + 1}th film" + " kind" * place for place in range(count)]
+        table = pyarrow.table({"text": texts, "label": [place % 2 for place in range(count)]})
+        parquet.write_table(table, folder / f"{split}-0.parquet")
+    return f"parquet:{folder},vocabulary=20,length=16"
+
+
+def make_npy(folder):
+    for split, count in (("train", 40), ("test", 10)):
+        np.save(folder / f"x_{split}.npy", random_images(count, 16, 12, 3))
+        np.save(folder / f"y_{split}.npy", np.arange(count) % 5)
+    return f"npy:{folder}"
+
+
+def make_numbers(folder):
+    for split, count in (("train", 40), ("test", 10)):
+        np.save(folder / f"x_{split}.npy", random_images(count, 4, 3, 2) / 256)
+        np.save(folder / f"y_{split}.npy", np.arange(count) % 5)
+    return f"npy:{folder}"
+
+
 def make_text(folder):
     words = " ".join(f"word {number} of a text." for number in range(400))
     (folder / "text.txt").write_text(words)
@@ -97,12 +150,22 @@ MAKERS = {
     "shards": make_shards,
     "cifar10": make_cifar10,
     "idx": make_idx,
+    "wds": make_wds,
+    "parquet": make_parquet,
+    "parquet texts": make_parquet_texts,
+    "npy": make_npy,
+    "npy numbers": make_numbers,
     "text": make_text,
     "textfolder": make_textfolder,
 }
-TOKENS = ("text", "textfolder")
-"""Those whose samples are tokens; the others' are images."""
-NAMES = [entry.name for entry in DATA]
+"""A second one of a member has a name of two words."""
+NO_IMAGES = ("text", "textfolder", "parquet texts", "npy numbers")
+"""Those whose samples are tokens or numbers; the others' are images."""
+NAMES = list(MAKERS)
+
+
+def test_every_member_has_a_maker():
+    assert {name.split()[0] for name in NAMES} == {entry.name for entry in DATA}
 
 
 @pytest.fixture(params=NAMES)
@@ -110,13 +173,13 @@ def spec(request, tmp_path):
     return MAKERS[request.param](tmp_path)
 
 
-@pytest.fixture(params=[name for name in NAMES if name not in TOKENS])
+@pytest.fixture(params=[name for name in NAMES if name not in NO_IMAGES])
 def images(request, tmp_path):
     return MAKERS[request.param](tmp_path)
 
 
 @pytest.fixture(
-    params=[(n, a) for n in NAMES for a in ("none", "crop-mirror")[: 1 if n in TOKENS else 2]],
+    params=[(n, a) for n in NAMES for a in ("none", "crop-mirror")[: 1 if n in NO_IMAGES else 2]],
     ids=str,
 )
 def data(request, tmp_path):
@@ -201,10 +264,12 @@ def test_training_inputs_are_normalised(images):
     torch.testing.assert_close(deviation, torch.ones_like(deviation), atol=0.02, rtol=0)
 
 
-@pytest.mark.parametrize("name", TOKENS)
-def test_tokens_cannot_be_augmented(name, tmp_path):
+@pytest.mark.parametrize("name", NO_IMAGES)
+def test_what_is_no_image_cannot_be_augmented(name, tmp_path):
     spec = MAKERS[name](tmp_path)
-    with pytest.raises(UserError, match=f"data set {name} holds no images to augment: use train.a"):
+    with pytest.raises(
+        UserError, match=f"data set {name.split()[0]} holds no images to augment: use train.a"
+    ):
         open_data(spec, "mirror")
     with pytest.raises(UserError, match="unknown augmentation 'mirrors': did you mean 'mirror'"):
         open_data(spec, "mirrors")

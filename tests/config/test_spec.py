@@ -29,6 +29,7 @@ WORD = st.text(alphabet="abcdefghij0123456789_-./", min_size=1)
 )
 def test_parts(text, spec):
     assert parse_spec(text) == spec
+    assert parse_spec(str(spec)) == spec
 
 
 @pytest.mark.parametrize("text", ["", ":", "  ", ":a=b"])

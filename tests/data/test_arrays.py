@@ -6,8 +6,10 @@ import subprocess
 import sys
 
 import numpy as np
+import pyarrow
 import pytest
 import torch
+from pyarrow import parquet
 
 from arignote.data.images import normalise
 from arignote.data.open import open_data
@@ -53,9 +55,16 @@ def test_written_where_one_asks(split):
 
 def test_no_torch_to_load_them(tmp_path):
     (tmp_path / "text.txt").write_text("a text " * 400)
+    texts = pyarrow.table({"text": ["one", "two"], "label": [0, 1]})
+    for split in ("train", "test"):
+        parquet.write_table(texts, tmp_path / f"{split}-0.parquet")
+        np.save(tmp_path / f"x_{split}.npy", np.zeros((2, 3)))
+        np.save(tmp_path / f"y_{split}.npy", np.arange(2))
     for spec, shapes in (
         ("synthetic:3x8x8,10", "(2, 3, 8, 8) (2,)"),
         (f"text:{tmp_path / 'text.txt'},length=16", "(2, 16) (2, 16)"),
+        (f"parquet:{tmp_path},length=4", "(2, 4) (2,)"),
+        (f"npy:{tmp_path}", "(2, 3) (2,)"),
     ):
         command = [sys.executable, "-c", PROGRAM, spec]
         printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout

@@ -124,7 +124,7 @@ def test_missing_array(tmp_path):
         ("x_test", np.uint8(3), r"x_test.npy .*shape \(\)"),
         ("y_train", np.zeros(6), "y_train.npy holds float64 .*expected whole numbers"),
         ("y_train", np.zeros((6, 10), int), r"holds int64 of shape \(6, 10\), expected whole"),
-        ("y_train", np.zeros(5, int), "x_train.npy holds 6 images, y_train.npy 5 labels"),
+        ("y_train", np.zeros(5, int), "x_train.npy holds 6 samples, y_train.npy 5 labels"),
         ("y_test", np.array([0, -1, 3]), r"y_test.npy: label -1 at position 1, expected 0\.\.9"),
         ("y_test", np.array([0, "a"], object), "y_test.npy is no plain .npy array"),
     ],

@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from arignote.data import class_folders
-from arignote.data import decode as decoding
+from arignote.data import class_folders, encoded
 from arignote.data.open import open_data
 from arignote.errors import DataError, UserError
 
@@ -120,13 +119,13 @@ def test_images_are_decoded_once(folder):
 
 def test_a_split_too_large_to_keep_reads_samples_each_time(folder, monkeypatch):
     kept = open_data(f"imagefolder:{folder}", "none")
-    monkeypatch.setattr(decoding, "_KEPT_BYTES", 5 * 8 * 8 * 3 - 1)
+    monkeypatch.setattr(encoded, "_KEPT_BYTES", 5 * 8 * 8 * 3 - 1)
     data = open_data(f"imagefolder:{folder}", "none")
     indices = np.array([3, 1, 1])
     expected = kept.train_batch(indices, seed=0, epoch=0)
     assert data.train_batch(indices, seed=0, epoch=0).inputs.equal(expected.inputs)
     shutil.rmtree(folder / "train")
-    with pytest.raises(DataError, match=r"dog/a.png cannot be read \(No such file.*make it read"):
+    with pytest.raises(DataError, match=r"cat/b.PNG cannot be read \(No such file.*make it read"):
         data.train_batch(indices, seed=0, epoch=0)
 
 

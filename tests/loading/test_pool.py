@@ -10,8 +10,10 @@ from typing import Any
 
 import numpy as np
 import psutil
+import pyarrow as pa
 import pytest
 from PIL import Image
+from pyarrow import parquet
 
 from arignote.errors import DataError, LoaderError
 from arignote.loading.pool import Pool, Want
@@ -139,3 +141,13 @@ def test_data_that_is_gone(open_pool: Any, tmp_path: Path) -> None:
     os.kill(pool.loaders._server._process.pid, signal.SIGKILL)
     with pytest.raises(DataError, match=r"text\.txt cannot be read"):
         pool.take(Want("train", 0, np.array([0, 1])))
+
+
+def test_tables(open_pool: Any, tmp_path: Path) -> None:
+    """pyarrow has threads, and the loaders are forked from a process that has used it."""
+    table = pa.table({"text": [f"text {n} of 30" for n in range(30)], "label": [0, 1] * 15})
+    for split in ("train", "test"):
+        parquet.write_table(table, tmp_path / f"{split}-0.parquet", row_group_size=4)
+    data, pool = open_pool(f"parquet:{tmp_path},length=8")
+    for want in [*wants("train", 30, 8), *wants("validation", 30, 8)]:
+        check(data, pool, want)

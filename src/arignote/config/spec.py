@@ -19,6 +19,11 @@ class Spec:
     arguments: tuple[str, ...] = ()
     options: dict[str, str] = field(default_factory=dict)
 
+    def __str__(self) -> str:
+        """As it is written."""
+        parts = [*self.arguments, *(f"{key}={value}" for key, value in self.options.items())]
+        return f"{self.name}{':' if parts else ''}{','.join(parts)}"
+
 
 def parse_spec(text: str) -> Spec:
     """Split `name[:part[,part...]]`; a part with `=` is an option, any other an argument.

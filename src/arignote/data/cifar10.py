@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from arignote.config.spec import Spec
 from arignote.data.arguments import expect_folder, expect_no_options
 from arignote.data.augment import Images
 from arignote.data.base import Split
 from arignote.data.images import ImageDataset
+from arignote.data.labels import Labels, check_labels
+from arignote.data.npy_files import read_labelled
 from arignote.data.sharding import Indices
 from arignote.errors import DataError
 
@@ -22,6 +22,7 @@ _PICKLE_FOLDER = "cifar-10-batches-py"
 _TRAIN_FILES = tuple(f"data_batch_{number}.bin" for number in range(1, 6))
 _TEST_FILES = ("test_batch.bin",)
 _ARRAYS = ("x_train.npy", "y_train.npy", "x_test.npy", "y_test.npy")
+_GET_AGAIN = ": get it again"
 _RECORD = 1 + 3 * 32 * 32
 _CLASSES = (
     "airplane",
@@ -36,7 +37,7 @@ _CLASSES = (
     "truck",
 )
 
-_Labelled = tuple[Images, npt.NDArray[np.integer]]
+_Labelled = tuple[Images, Labels]
 """Images (N, 32, 32, 3) and their labels (N,)."""
 
 
@@ -130,55 +131,18 @@ def _read_binary(folder: Path, names: tuple[str, ...]) -> _Labelled:
                 f"{path} holds {size:,} bytes, expected a multiple of {_RECORD:,}: get it again"
             )
         records = np.fromfile(path, np.uint8).reshape(-1, _RECORD)
-        _check_labels(path, records[:, 0])
+        check_labels(path, records[:, 0], len(_CLASSES), _GET_AGAIN)
         parts.append(records)
     records = np.concatenate(parts)
     return records[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1), records[:, 0]
 
 
 def _read_arrays(folder: Path, split: str) -> _Labelled:
-    images_path, labels_path = folder / f"x_{split}.npy", folder / f"y_{split}.npy"
-    images, labels = _load(images_path), _load(labels_path)
+    images, labels = read_labelled(folder, split, _ARRAYS)
     if images.dtype != np.uint8 or images.shape[1:] not in ((32, 32, 3), (3, 32, 32)):
         raise DataError(
-            f"{images_path} holds {images.dtype} of shape {images.shape}, "
+            f"{folder / f'x_{split}.npy'} holds {images.dtype} of shape {images.shape}, "
             f"expected uint8 of shape (N, 32, 32, 3) or (N, 3, 32, 32)"
         )
-    if labels.dtype.kind not in "iu" or labels.shape not in ((len(labels),), (len(labels), 1)):
-        raise DataError(
-            f"{labels_path} holds {labels.dtype} of shape {labels.shape}, "
-            f"expected whole numbers of shape (N,) or (N, 1)"
-        )
-    if len(images) != len(labels):
-        raise DataError(
-            f"{images_path} holds {len(images)} images, {labels_path.name} {len(labels)} labels: "
-            f"their numbers must be equal"
-        )
-    labels = np.array(labels).reshape(-1)
-    _check_labels(labels_path, labels)
+    check_labels(folder / f"y_{split}.npy", labels, len(_CLASSES), _GET_AGAIN)
     return images if images.shape[3] == 3 else images.transpose(0, 2, 3, 1), labels
-
-
-def _load(path: Path) -> npt.NDArray[Any]:
-    """Map the array of an .npy file; scalars and empty arrays are refused."""
-    if not path.is_file():
-        raise DataError(f"{path.parent} has no {path.name}: expected {', '.join(_ARRAYS)}")
-    try:
-        # Not np.load, which also opens archives; this knows plain arrays only, never pickles.
-        array: npt.NDArray[Any] = np.lib.format.open_memmap(path, mode="r")
-    except (OSError, ValueError, EOFError) as error:
-        reason = str(error).partition("\n")[0]
-        raise DataError(
-            f"{path} is no plain .npy array ({reason}): save it anew with numpy.save"
-        ) from None
-    if not array.size or not array.ndim:
-        raise DataError(f"{path} has the shape {array.shape}: at least one sample is needed")
-    return array
-
-
-def _check_labels(path: Path, labels: npt.NDArray[np.integer]) -> None:
-    wrong = np.flatnonzero((labels < 0) | (labels >= len(_CLASSES)))
-    if len(wrong):
-        raise DataError(
-            f"{path}: label {labels[wrong[0]]} at position {wrong[0]}, expected 0..9: get it again"
-        )

@@ -1,10 +1,8 @@
-"""Image files to arrays, with what was decoded once kept in memory where it fits."""
+"""Image files to arrays."""
 
 from __future__ import annotations
 
 import io
-import math
-import mmap
 import struct
 import warnings
 import zlib
@@ -12,11 +10,9 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from arignote.data.augment import Images
-from arignote.data.sharding import Indices
 from arignote.data.stages import stage
 from arignote.data.storage import read_file
 from arignote.errors import DataError
@@ -25,7 +21,6 @@ _FORMATS = ("JPEG", "PNG")
 _START_PROGRAMS = ("EPS",)
 _16_BITS = ("I", "I;16", "I;16B", "I;16L", "I;16N")
 _THREADS = 4
-_KEPT_BYTES = 2**31
 _DAMAGED = (
     OSError,
     SyntaxError,
@@ -39,14 +34,6 @@ _DAMAGED = (
     Image.DecompressionBombError,
 )
 """All that Pillow is known to raise for files that are not what they should be."""
-
-
-_alone: list[bool] = []
-
-
-def decode_alone() -> None:
-    """From now on this process decodes in one thread, as one of several that do."""
-    _alone.append(True)
 
 
 class BadImageError(DataError):
@@ -147,81 +134,22 @@ def _is_whole(path: str) -> bool:
 
 
 class ImageFiles:
-    """The images of one split, decoded when they are first asked for."""
+    """A source of `EncodedImages`: each is a file."""
 
-    def __init__(
-        self,
-        paths: Sequence[str],
-        *,
-        size: int,
-        spec: str,
-        shape: tuple[int, ...] | None = None,
-    ) -> None:
-        """`size` is as in `decode`; `shape` (H, W, 3) is the first image's unless given.
-
-        `spec` opens this data set; errors extend it by the option that helps.
-
-        Raises:
-            DataError: the first image is needed and cannot be decoded.
-        """
+    def __init__(self, paths: Sequence[str]) -> None:
         self._paths = paths
-        self._size = size
-        self._spec = spec
-        self.shape = self._decode(0).shape if shape is None else shape
-        everything = (len(paths), *self.shape)
-        fits = math.prod(everything) <= _KEPT_BYTES
-        self._kept: Images | None = None
-        if fits:
-            self._kept = _shared_zeros(math.prod(everything)).reshape(everything)
-        self._is_kept = _shared_zeros(len(paths)).view(bool)
 
-    def images(self, indices: Indices) -> Images:
-        """A fresh array of the images `indices` (N,), shape (N, H, W, 3).
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def name(self, index: int) -> str:
+        """Its path."""
+        return self._paths[index]
+
+    def read(self, index: int) -> bytes:
+        """All of the file.
 
         Raises:
-            DataError: one of them cannot be decoded, or has another size than the first.
+            DataError: it cannot be read.
         """
-        if self._kept is None:
-            return self._decode_all(indices)
-        missing = np.unique(indices[~self._is_kept[indices]])
-        if len(missing):
-            self._kept[missing] = self._decode_all(missing)
-            self._is_kept[missing] = True
-        return self._kept[indices]
-
-    def _decode_all(self, indices: Indices) -> Images:
-        images = np.empty((len(indices), *self.shape), np.uint8)
-        if _alone:
-            for place, index in enumerate(indices.tolist()):
-                images[place] = self._decode_same(index)
-            return images
-        with ThreadPoolExecutor(_THREADS) as pool:
-            for place, image in enumerate(pool.map(self._decode_same, indices.tolist())):
-                images[place] = image
-        return images
-
-    def _decode_same(self, index: int) -> Images:
-        image = self._decode(index)
-        if image.shape != self.shape:
-            raise DataError(
-                f"{self._paths[index]} is {image.shape[1]}x{image.shape[0]} pixels, the first "
-                f"image {self.shape[1]}x{self.shape[0]}: bring all to N pixels a side with "
-                f"{self._spec},size=N"
-            )
-        return image
-
-    def _decode(self, index: int) -> Images:
-        try:
-            return decode(self._paths[index], self._size)
-        except BadImageError as error:
-            raise DataError(
-                f"{error}: replace it, or leave out such files with {self._spec},skip_bad=true"
-            ) from None
-
-
-def _shared_zeros(size: int) -> npt.NDArray[np.uint8]:
-    """Memory that processes forked later share: what one has decoded, none decodes again.
-
-    Its pages take memory only once they are written.
-    """
-    return np.frombuffer(mmap.mmap(-1, max(size, 1)), np.uint8)[:size]
+        return read_file(self._paths[index])

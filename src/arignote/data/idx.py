@@ -15,6 +15,7 @@ from arignote.data.arguments import expect_folder, expect_no_options
 from arignote.data.augment import Images
 from arignote.data.base import Split
 from arignote.data.images import ImageDataset
+from arignote.data.labels import PlacedLabels, number_classes
 from arignote.data.sharding import Indices
 from arignote.errors import DataError
 
@@ -37,16 +38,12 @@ class Idx(ImageDataset):
                 f"{folder}: train images are {_sides(train)}, t10k images {_sides(validation)}: "
                 f"both must be of one size"
             )
-        classes = int(train_labels.max()) + 1
-        above = np.flatnonzero(validation_labels >= classes)
-        if len(above):
-            raise DataError(
-                f"{labels_path}: label {validation_labels[above[0]]} at position {above[0]}, "
-                f"expected 0..{classes - 1}, the labels of the training set"
-            )
+        classes = number_classes(
+            PlacedLabels(train_labels, folder), PlacedLabels(validation_labels, labels_path)
+        )
         self._splits: dict[Split, Images] = {"train": train, "validation": validation}
         super().__init__(
-            classes=tuple(str(label) for label in range(classes)),
+            classes=classes,
             sample_shape=(1, *train.shape[1:3]),
             train_labels=train_labels,
             validation_labels=validation_labels,

@@ -15,6 +15,7 @@ from arignote.data.augment import Images
 from arignote.data.base import Split
 from arignote.data.class_folders import IMAGES, ClassFiles, labels, paths
 from arignote.data.decode import ImageFiles, bad_images
+from arignote.data.encoded import encoded_splits
 from arignote.data.images import ImageDataset
 from arignote.data.sharding import Indices
 from arignote.errors import DataError
@@ -62,12 +63,14 @@ class ImageFolder(ImageDataset):
             train, validation = (_without(files, set(bad)) for files in (train, validation))
         size = options.size
         spec = f"imagefolder:{folder}{f',size={size}' if size else ''}"
-        train_files = ImageFiles(paths(train), size=size, spec=spec)
-        shape = train_files.shape
-        self._files: dict[Split, ImageFiles] = {
-            "train": train_files,
-            "validation": ImageFiles(paths(validation), size=size, spec=spec, shape=shape),
-        }
+        self._files = encoded_splits(
+            ImageFiles(paths(train)),
+            ImageFiles(paths(validation)),
+            size=size,
+            spec=spec,
+            advice=f"replace it, or leave out such files with {spec},skip_bad=true",
+        )
+        shape = self._files["train"].shape
         super().__init__(
             classes=classes,
             sample_shape=(3, shape[0], shape[1]),

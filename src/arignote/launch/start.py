@@ -14,7 +14,8 @@ from arignote.config.load import to_toml
 from arignote.config.model_source import find_model
 from arignote.config.rule_options import EASGDOptions, RuleOptions, parse_rule
 from arignote.config.settings import Launch, Settings
-from arignote.config.spec import parse_spec
+from arignote.config.spec import Spec, parse_spec
+from arignote.data.patterns import match_files
 from arignote.errors import UserError
 from arignote.launch.ending import conclude, failed, raise_report, who
 from arignote.launch.environment import describe_environment, own_environment, worker_environment
@@ -146,20 +147,34 @@ def _check_weights(settings: Settings) -> None:
 def _check_data(settings: Settings) -> None:
     spec = parse_spec(settings.run.data)
     entry = DATA.entry(spec.name)
-    if not (entry.in_folder or entry.in_file):
+    if not (entry.in_folder or entry.in_file or entry.in_files):
         return
     what, form = ("folder", "DIR") if entry.in_folder else ("file", "FILE")
+    if entry.in_files:
+        what, form = "file pattern", "PATTERN"
     if len(spec.arguments) != 1:
         raise UserError(
             f"data {settings.run.data!r} names {len(spec.arguments)} {what}s, expected one: "
             f"{spec.name}:{form}"
         )
-    here = not (settings.launch.hosts or settings.launch.hostfile)
+    if settings.launch.hosts or settings.launch.hostfile:
+        return
     path = Path(spec.arguments[0])
-    if here and not (path.is_dir() if entry.in_folder else path.is_file()):
+    if entry.in_files:
+        _check_patterns(spec)
+    elif not (path.is_dir() if entry.in_folder else path.is_file()):
         raise UserError(
             f"data {settings.run.data!r}: no {what} {spec.arguments[0]!r}: check the path"
         )
+
+
+def _check_patterns(spec: Spec) -> None:
+    """Whether there are files for them; in a folder it is up to the data set which it wants."""
+    (pattern,) = spec.arguments
+    if not Path(pattern).is_dir():
+        match_files(pattern)
+    if spec.options.get("validation"):
+        match_files(spec.options["validation"])
 
 
 def train(settings: Settings, run_folder: Path, *, resume: bool) -> int:

@@ -10,7 +10,7 @@ import numpy as np
 
 from arignote.data.arrays import ArrayDataset, Arrays
 from arignote.data.base import Dataset
-from arignote.data.decode import decode_alone
+from arignote.data.encoded import decode_alone
 from arignote.data.stages import VIEW_BYTES, show_in, stage, take_seconds
 from arignote.loading.channel import Message, receive, send
 from arignote.loading.server import failure_message

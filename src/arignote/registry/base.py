@@ -23,6 +23,8 @@ class Entry:
     """Of a data set: whether its spec names a file."""
     reads_samples: bool = False
     """Of a data set: whether a sample is read once it is asked for, which loaders do ahead."""
+    in_files: bool = False
+    """Of a data set: whether its spec names files by a pattern, or a folder."""
     parameters: int = 0
     """Of a model: how many it has on inputs of its own kind (of a GAN: how many are exchanged)."""
     input: str = ""

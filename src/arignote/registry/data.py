@@ -34,6 +34,26 @@ DATA = Registry(
         in_folder=True,
     ),
     Entry(
+        "wds",
+        "arignote.data.wds:WebDataset",
+        "wds:DIR/train-{000..012}.tar[,validation=PATTERN,size=N]: WebDataset's tars of images",
+        in_files=True,
+        reads_samples=True,
+    ),
+    Entry(
+        "parquet",
+        "arignote.data.parquet:Parquet",
+        "parquet:DIR[,image=,text=,label=COLUMN]: images or texts as Hugging Face keeps them",
+        in_files=True,
+        reads_samples=True,
+    ),
+    Entry(
+        "npy",
+        "arignote.data.npy:Npy",
+        "npy:DIR: x_train.npy, y_train.npy, x_test.npy, y_test.npy: uint8 images, or any floats",
+        in_folder=True,
+    ),
+    Entry(
         "text",
         "arignote.data.text:Text",
         "text:FILE[,level=char|byte,length=64,validation=0.1]: any UTF-8 text, for language models",

@@ -1,7 +1,7 @@
 """ImageNet (ILSVRC 2012) as it is downloaded: archives that need not be unpacked.
 
 The labels of the validation images come from a text file, because the development kit has
-them as numbers whose meaning only a MATLAB file tells: docs/data.md says how to make it.
+them as numbers whose meaning only a MATLAB file tells: docs/prepare.md says how to make it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def list_imagenet(folder: Path) -> Source:
     """
     for name, what in (
         (VALIDATION, "put it beside the other"),
-        (LABELS, "make it of lines FILENAME CLASS, as docs/data.md says"),
+        (LABELS, "make it of lines FILENAME CLASS, as docs/prepare.md says"),
     ):
         if not (folder / name).is_file():
             raise DataError(f"{folder} has {TRAIN} and no {name}: {what}")
