@@ -65,7 +65,7 @@ def test_the_archives_of_imagenet_give_the_same_shards(source, imagenet, tmp_pat
     ("file", "content", "message"),
     [
         ("ILSVRC2012_img_val.tar", None, r"has ILSVRC2012_img_train.tar and no .*_val.tar: put"),
-        ("val_labels.txt", None, r"no val_labels.txt: make it of lines FILENAME CLASS, as docs/da"),
+        ("val_labels.txt", None, r"no val_labels.txt: make it of lines FILENAME CLASS, as docs/"),
         (
             "val_labels.txt",
             b"",
