@@ -30,6 +30,9 @@ class Subject:
 
     name: str
     candidates: tuple[tuple[str, float], ...]
+    tighter: tuple[str, float]
+    """What four workers try too: bound more closely, at a factor of the rate that two chose; where
+    a rule has nothing to bind, another rate."""
     goal: float | None = CLOSE
     """Points from bsp; None: it is in the table only."""
     scaling: str = "linear"
@@ -65,6 +68,7 @@ SUBJECTS = (
     Subject(
         "bsp",
         (("bsp", 0.5), ("bsp", 1), ("bsp", 1.5), ("bsp", 2), ("bsp", 0.75), ("bsp", 1.25)),
+        ("bsp", 0.8),
         goal=None,
     ),
     Subject(
@@ -75,6 +79,7 @@ SUBJECTS = (
             ("easgd:alpha=0.5,period=4", 0.5),
             ("easgd:alpha=0.5,period=1", 1),
         ),
+        ("easgd:alpha=0.9,period=1", 1),
     ),
     Subject(
         "easgd-sync",
@@ -84,6 +89,7 @@ SUBJECTS = (
             ("easgd-sync:period=4", 0.5),
             ("easgd-sync:period=1", 1),
         ),
+        ("easgd-sync:alpha=0.9,period=1", 1),
         goal=None,
     ),
     Subject(
@@ -96,12 +102,14 @@ SUBJECTS = (
             ("asgd:staleness=divide", 1.5),
             ("asgd:compensation=constant", 0.5),
         ),
+        ("asgd:staleness=divide", 0.8),
         goal=1.5,
         scaling="none",
     ),
     Subject(
         "gosgd",
         _grid("gosgd:p=0.05", "gosgd:p=0.2", ("gosgd:p=0.2", 0.5), ("gosgd:p=0.5", 1)),
+        ("gosgd:p=1", 0.6),
     ),
     Subject(
         "local-sgd",
@@ -111,6 +119,7 @@ SUBJECTS = (
             ("local-sgd:period=4", 0.5),
             ("local-sgd:period=8", 1),
         ),
+        ("local-sgd:period=2", 0.6),
     ),
     Subject(
         "post-local",
@@ -120,6 +129,7 @@ SUBJECTS = (
             ("post-local:period=4", 0.5),
             ("post-local:period=8", 1),
         ),
+        ("post-local:period=4", 0.8),
     ),
     Subject(
         "slowmo",
@@ -130,15 +140,27 @@ SUBJECTS = (
             ("slowmo:beta=0.2", 1),
             factors=(0.5, 1),
         ),
+        ("slowmo:beta=0.4,period=4", 1),
     ),
-    Subject("diloco", _outer("diloco")),
-    Subject("sgp", _grid("sgp", "sgp:overlap=1", ("sgp", 0.5), ("sgp", 0.75))),
+    Subject("diloco", _outer("diloco"), ("diloco:period=5,outer_momentum=0.5", 1)),
+    Subject("sgp", _grid("sgp", "sgp:overlap=1", ("sgp", 0.5), ("sgp", 0.75)), ("sgp", 0.8)),
     Subject(
         "adpsgd",
         _grid("adpsgd", "adpsgd:period=4", ("adpsgd:period=4", 0.5), ("adpsgd:period=2", 1)),
+        ("adpsgd", 0.6),
     ),
-    Subject("streaming-diloco", _outer("streaming-diloco"), goal=None),
-    Subject("bsp/diloco", _outer("bsp/diloco"), goal=None),
+    Subject(
+        "streaming-diloco",
+        _outer("streaming-diloco"),
+        ("streaming-diloco:period=5,outer_momentum=0.5", 1),
+        goal=None,
+    ),
+    Subject(
+        "bsp/diloco",
+        _outer("bsp/diloco"),
+        ("bsp/diloco:period=5,outer_momentum=0.5", 1),
+        goal=None,
+    ),
 )
 
 
@@ -211,11 +233,16 @@ def search_jobs(subjects: Iterable[Subject], epochs: int, samples: int) -> Itera
 def final_jobs(
     chosen: Iterable[dict[str, Any]], workers: int, epochs: int, samples: int
 ) -> Iterator[Job]:
-    """What was chosen before (jobs) in a longer training, and each with a lower rate."""
+    """What was chosen before (jobs) in a longer training, and each with a lower rate.
+
+    Four workers try what binds them more closely, too.
+    """
+    tighter = {subject.name: [subject.tighter] for subject in SUBJECTS}
     for job in chosen:
-        for factor in FINAL_FACTORS:
+        variants = [(job["rule"], factor) for factor in FINAL_FACTORS]
+        for rule, factor in variants + (tighter[job["subject"]] if workers > 2 else []):
             rate = round(factor * job["learning_rate"], 6)
-            fixed = {"epochs": epochs, "samples": samples, "learning_rate": rate}
+            fixed = {"epochs": epochs, "samples": samples, "learning_rate": rate, "rule": rule}
             yield Job(**{**job, **fixed, "stage": "final", "workers": workers})
 
 
