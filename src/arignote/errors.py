@@ -8,6 +8,8 @@
     ├── LoaderError                  a loader did not bring a batch: exit code 1
     └── LostWorkerError              somebody did not come to a round in time: exit code 1
 
+    ForeignError                     what code that is not ours raised in another process
+
 A message says what we got, what is allowed and what to do, in one line.
 """
 

@@ -28,7 +28,11 @@ def start():
             environment[variable] = str(rank)
         child = subprocess.Popen([sys.executable, "-c", code], env=environment)
         begun.append(child)
-        return psutil.Process(child.pid)
+        process = psutil.Process(child.pid)
+        # The kernel shows it a moment after Popen is back.
+        while not process.environ():
+            time.sleep(0.001)
+        return process
 
     yield one
     for child in begun:

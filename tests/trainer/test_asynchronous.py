@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from arignote.data.sharding import worker_batch
-from arignote.trainer import torch_task
+from arignote.trainer import parts as parts_module
 from arignote.trainer.stopping import StopFlag
 from arignote.trainer.torch_task import TorchTask
 
@@ -57,7 +57,7 @@ def parts(monkeypatch: pytest.MonkeyPatch) -> list[Part]:
         made.append(Part(self.world.rank, epoch, consumed, part, indices, self.learning_rate))
         return bring
 
-    monkeypatch.setattr(torch_task, "worker_batch", draw)
+    monkeypatch.setattr(parts_module, "worker_batch", draw)
     monkeypatch.setattr(TorchTask, "train", spy)
     return made
 

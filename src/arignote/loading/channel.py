@@ -37,8 +37,9 @@ def receive(channel: socket.socket) -> tuple[Message, list[int]] | None:
     """The next message and the files that came with it; None: the other end is gone."""
     try:
         data, files, _, _ = socket.recv_fds(channel, _MOST_BYTES, _MOST_FILES)
-    except ConnectionError:
-        return None
+    except ConnectionResetError:
+        # It went without reading all of ours; what it said before can still be read.
+        data, files, _, _ = socket.recv_fds(channel, _MOST_BYTES, _MOST_FILES)
     if not data:
         return None
     message: Message = json.loads(data)
