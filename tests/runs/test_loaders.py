@@ -52,7 +52,7 @@ def test_a_killed_loader_changes_nothing(
 ) -> None:
     command = (
         *("train", "cifar10-cnn", "-n", "2", "--data", pictures, "--batch-size", "4"),
-        *("--steps", "200", "--epochs", "50"),
+        *("--steps", "100", "--epochs", "50"),
         *("--set", "train.validate_every_epochs=0", "--set", "checkpoint.every_epochs=0"),
     )
     cli(*command, "--loaders", "0", "--out", "alone")
