@@ -9,7 +9,7 @@ import torch
 
 from arignote.checkpoint.digest import weights_sha256
 from arignote.checkpoint.pack import load_state, save_state
-from arignote.file_digest import file_sha256
+from arignote.durable import file_sha256
 
 
 def test_round_trip(tmp_path: Path) -> None:
@@ -52,6 +52,6 @@ def test_weights_digest() -> None:
     assert weights_sha256({"s": torch.tensor(1.0)}) != weights_sha256({"s": torch.tensor(2.0)})
 
 
-def test_file_digest(tmp_path: Path) -> None:
+def test_durable(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(b"abc")
     assert file_sha256(tmp_path / "x").startswith("ba7816bf8f01cfea414140de5dae2223")

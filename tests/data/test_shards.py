@@ -12,8 +12,8 @@ from arignote.data import shards as module
 from arignote.data.augment import augment, sample_bits
 from arignote.data.images import ImageDataset
 from arignote.data.open import open_data
+from arignote.durable import file_sha256
 from arignote.errors import DataError, UserError
-from arignote.file_digest import file_sha256
 
 STORED = 16
 COUNTS = {"train": (4, 4, 3), "validation": (4, 0, 1)}

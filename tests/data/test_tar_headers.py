@@ -30,7 +30,7 @@ def make(form, names=NAMES, mtime=0, **more):
 
 
 def ours(content):
-    return [tuple(member) for member in read_members(io.BytesIO(content))]
+    return [tuple(member)[:3] for member in read_members(io.BytesIO(content)) if member.is_plain]
 
 
 def theirs(content):
@@ -46,10 +46,22 @@ def test_the_same_as_tarfile(form, mtime):
     assert ours(content) == theirs(content)
 
 
-def test_what_is_no_regular_file_is_left_out():
+def test_links_are_told_and_folders_left_out():
     content = make(tarfile.PAX_FORMAT, ["sub/", "sub/a.jpg", "link>", "b.jpg"])
     assert ours(content) == theirs(content)
-    assert [name for name, _, _ in ours(content)] == ["sub/a.jpg", "b.jpg"]
+    members = list(read_members(io.BytesIO(content)))
+    assert [(member.name, member.is_plain) for member in members] == [
+        ("sub/a.jpg", True),
+        ("link>", False),
+        ("b.jpg", True),
+    ]
+
+
+def test_a_tar_inside_a_file():
+    content = make(tarfile.PAX_FORMAT)
+    file = io.BytesIO(b"before" * 100 + content + make(tarfile.PAX_FORMAT, ["after"]))
+    found = read_members(file, 600, 600 + len(content), needs_mark=True)
+    assert [(m.name, m.offset_bytes - 600, m.length_bytes) for m in found] == theirs(content)
 
 
 def test_a_header_of_all_files():
@@ -75,6 +87,9 @@ def test_the_end_may_lack_its_zeros():
     whole = offset + -(-size // 512) * 512
     for end in (whole, whole + 100, whole + 512, whole + 1024):
         assert ours(content[:end]) == theirs(content)
+    file = io.BytesIO(content[:whole])
+    with pytest.raises(tarfile.ReadError, match=rf"^no end mark at byte {whole:,}$"):
+        list(read_members(file, needs_mark=True))
 
 
 def test_tars_that_are_cut_or_damaged():

@@ -17,7 +17,6 @@ there are none, rank 0 writes the manifest, flushes, and renames the folder into
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -27,8 +26,8 @@ import torch
 
 from arignote.checkpoint.pack import load_state, save_state
 from arignote.comm.base import World
+from arignote.durable import file_sha256, flush
 from arignote.errors import CheckpointError
-from arignote.file_digest import file_sha256
 
 FOLDER = "checkpoints"
 WEIGHTS, COMMON, MANIFEST, BEST = (
@@ -112,12 +111,12 @@ class CheckpointStore:
         manifest = hidden / MANIFEST
         record = {"step": step, "workers": self.world.size, "files": digests}
         manifest.write_text(json.dumps(record, indent=1))
-        _flush(manifest)
-        _flush(hidden)
+        flush(manifest)
+        flush(hidden)
         final = self.path(step)
         shutil.rmtree(final, ignore_errors=True)
         hidden.rename(final)
-        _flush(self.folder)
+        flush(self.folder)
         self._prune(newest=step)
 
     def _prune(self, newest: int) -> None:
@@ -221,15 +220,6 @@ def _write(folder: Path, states: dict[str, Any]) -> dict[str, str]:
     for name, state in states.items():
         path = folder / name
         save_state(path, state)
-        _flush(path)
+        flush(path)
         digests[name] = file_sha256(path)
     return digests
-
-
-def _flush(path: Path) -> None:
-    """fsync a file or a folder."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

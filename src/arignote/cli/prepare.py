@@ -82,19 +82,11 @@ class _Progress:
 
     def __init__(self) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+        from arignote.recorder.progress import live_progress
 
         self._console = Console(highlight=False, soft_wrap=True)
-        self._live = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.percentage:>3.0f}%"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[now]}"),
-            console=self._console,
-            disable=not self._console.is_terminal,
-            transient=True,
-        )
+        self._live = live_progress(self._console)
         self._task = self._live.add_task("listing", total=None, now="")
         self._images = self._done = self._first = 0
         self._began = 0.0

@@ -50,6 +50,8 @@ def decode(path: str, size: int) -> Images:
         BadImageError: the file is truncated, or no JPEG or PNG.
         DataError: the file cannot be read, which says nothing about the image in it.
     """
+    # Read first, so that a failing disk is never taken for a bad image: workers that differ
+    # in that would leave out different files.
     return decode_content(read_file(path), path, size)
 
 

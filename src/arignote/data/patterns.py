@@ -8,11 +8,11 @@ import re
 from glob import escape, glob
 from pathlib import Path
 
+from arignote.data.class_folders import VALIDATION_FOLDERS
 from arignote.errors import DataError
 
 _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 _MOST_FILES = 10**6
-_VALIDATION = ("val", "validation", "test")
 
 
 def match_files(pattern: str) -> list[str]:
@@ -59,7 +59,8 @@ def validation_files(train: str) -> tuple[str, list[str]]:
             f"{train}: no 'train' in the name of these files, so those that validate cannot be "
             "found: add validation=PATTERN"
         )
-    tried = [str(folder / _RANGE.sub("*", f"{before}{name}{behind}")) for name in _VALIDATION]
+    names = (_RANGE.sub("*", f"{before}{name}{behind}") for name in VALIDATION_FOLDERS)
+    tried = [str(folder / name) for name in names]
     for pattern in tried:
         files = any_files(pattern)
         if files:

@@ -21,8 +21,8 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from arignote.config.problems import one_line
+from arignote.durable import file_sha256
 from arignote.errors import DataError
-from arignote.file_digest import file_sha256
 
 INDEX, PROGRESS = "index.json", "progress.json"
 """What is prepared, and what a preparation that goes on has done so far."""

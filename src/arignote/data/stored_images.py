@@ -58,7 +58,7 @@ class StoredImages:
             source = self._images(shard)[place, y : y + height, x : x + width]
             if mirrored:
                 # Channel by channel: NumPy's innermost loop then runs along a row. Of whole
-                # pixels, backwards, it would run over three bytes at a time: 3.3 times as long.
+                # pixels, backwards, it would run over three bytes at a time, which takes longer.
                 for channel in range(CHANNELS):
                     target[..., channel] = source[:, ::-1, channel]
             else:

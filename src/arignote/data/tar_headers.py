@@ -22,12 +22,14 @@ _DECIDES = re.compile(rb"\d (path|size|hdrcharset|GNU\.sparse[^=]*)=")
 
 
 class Member(NamedTuple):
-    """A regular file in a tar."""
+    """What is no folder in a tar."""
 
     name: str
     offset_bytes: int
-    """Where its content begins in the tar."""
+    """Where its content begins."""
     length_bytes: int
+    is_plain: bool = True
+    """False: a link, a sparse file or the like, whose bytes do not lie there."""
 
 
 class _Header(NamedTuple):
@@ -36,24 +38,35 @@ class _Header(NamedTuple):
     length_bytes: int
 
 
-def read_members(file: BinaryIO) -> Iterator[Member]:
-    """The regular files in a tar, in order. The file may be read elsewhere meanwhile.
+def read_members(
+    file: BinaryIO, begin: int = 0, end: int | None = None, *, needs_mark: bool = False
+) -> Iterator[Member]:
+    """The members of a tar, in order. The file may be read elsewhere meanwhile.
+
+    Args:
+        begin: where the tar begins in the file.
+        end: where it ends; None: with the file.
+        needs_mark: zeros must follow the last member: without them more may have been cut off.
 
     Raises:
         tarfile.TarError: it is no tar, damaged, or cut.
     """
-    total = file.seek(0, os.SEEK_END)
-    begin: int | None = 0
-    while begin is not None:
-        member, begin = _next(file, begin)
-        if begin is not None and begin > total:
-            raise tarfile.ReadError(f"it ends too early, at byte {total:,}")
+    end = file.seek(0, os.SEEK_END) if end is None else end
+    if begin >= end:
+        raise tarfile.ReadError("it is empty")
+    at: int | None = begin
+    while at is not None and at < end:
+        member, at = _next(file, at)
+        if at is not None and at > end:
+            raise tarfile.ReadError(f"it ends too early, at byte {end:,}")
         if member is not None:
             yield member
+    if needs_mark and at is not None:
+        raise tarfile.ReadError(f"no end mark at byte {end:,}")
 
 
 def _next(file: BinaryIO, begin: int) -> tuple[Member | None, int | None]:
-    """What the headers at `begin` are of, if a regular file, and where the next begin, if any."""
+    """What the headers at `begin` are of, if no folder, and where the next begin, if any."""
     at = begin
     while True:
         file.seek(at)
@@ -92,12 +105,14 @@ def _by_tarfile(file: BinaryIO, begin: int) -> tuple[Member | None, int | None]:
     """As `_next`."""
     file.seek(begin)
     block = file.read(_BLOCK)
-    if not block.strip(b"\0") and (begin or block):
+    if not block.strip(b"\0"):
         return None, None
     file.seek(begin)
     with tarfile.open(fileobj=file, mode="r:") as tar:
         found = tar.next()
         if found is None:
             raise tarfile.ReadError(f"no header at byte {begin:,}")
-        is_file = found.isreg()
-        return Member(found.name, found.offset_data, found.size) if is_file else None, tar.offset
+        if found.isdir():
+            return None, tar.offset
+        is_plain = found.isreg() and not found.issparse()
+        return Member(found.name, found.offset_data, found.size, is_plain), tar.offset

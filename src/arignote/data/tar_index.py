@@ -106,7 +106,7 @@ def _members(path: str, file: BinaryIO) -> Iterator[Member]:
                 "any place, and is hardly larger, since images are compressed themselves"
             )
     try:
-        yield from read_members(file)
+        yield from (member for member in read_members(file) if member.is_plain)
     except tarfile.TarError as error:
         raise DataError(f"{path} is no tar, or damaged ({error}): get it again") from None
 

@@ -115,6 +115,7 @@ class _Server:
                 self._fork(int(message["loader"]), *files)
 
     def _fork(self, number: int, channel: int, memory: int) -> None:
+        server = os.getpid()
         process = os.fork()
         if process:
             os.close(channel)
@@ -124,7 +125,7 @@ class _Server:
         try:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            die_with_parent()
+            die_with_parent(parent=server)
             self._channel.close()
             from arignote.loading.loader import load
 

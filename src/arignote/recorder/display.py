@@ -12,10 +12,10 @@ from types import TracebackType
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from arignote.recorder.events import EventTail
+from arignote.recorder.progress import live_progress
 from arignote.recorder.summary import Summary, phase_rows, read_summary
 
 _NAMES_SHOWN = 20
@@ -42,16 +42,7 @@ class Display:
         self._run_folder = run_folder
         self._console = Console(highlight=False, soft_wrap=True)
         self._live = self._console.is_terminal
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.percentage:>3.0f}%"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[now]}"),
-            console=self._console,
-            disable=not self._live,
-            transient=True,
-        )
+        self._progress = live_progress(self._console)
         self._task = self._progress.add_task("starting", total=None, now="")
 
     def __enter__(self) -> Display:

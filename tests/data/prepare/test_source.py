@@ -221,9 +221,12 @@ def test_tars_that_are_not_whole(source, tmp_path):
         tar.write_bytes(whole[:cut])
         with pytest.raises(DataError, match=r"x.tar is no whole, uncompressed tar \(.*\): decompr"):
             prepare(tar, tmp_path / "out")
+    tar.write_bytes(whole[: headers[5]])
+    with pytest.raises(DataError, match=rf"tar \(no end mark at byte {headers[5]:,}\): decompress"):
+        prepare(tar, tmp_path / "out")
     # At a damaged header, tarfile believes to be at the end.
     tar.write_bytes(whole[: headers[5]] + b"x" * 512 + whole[headers[5] + 512 :])
-    with pytest.raises(DataError, match=rf"tar \(no end mark at byte {headers[5]:,}\): decompress"):
+    with pytest.raises(DataError, match=rf"tar \(no header at byte {headers[5]:,}\): decompress"):
         prepare(tar, tmp_path / "out")
     with tarfile.open(tar, "w:gz") as packed:
         packed.add(source, "")

@@ -113,10 +113,7 @@ def in_order(
 
 
 def _begin(parent: int) -> None:
-    die_with_parent()
-    if os.getppid() != parent:
-        # It died while this process began: nobody would tell us any more.
-        os._exit(1)
+    die_with_parent(parent=parent)
     # Ctrl-C reaches all processes of a terminal: the parent's word is enough.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 

@@ -24,6 +24,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from arignote.data.augment import Images
 from arignote.data.shard_index import INDEX, PROGRESS, ShardFile
+from arignote.durable import flush
 from arignote.errors import DataError
 
 _OURS = (INDEX, PROGRESS, "train-[0-9]*.bin", "validation-[0-9]*.bin", "*-labels.npy", ".*.part")
@@ -184,18 +185,10 @@ def _aside(path: Path) -> Iterator[IO[bytes]]:
             os.fsync(file.fileno())
             file.close()
             part.replace(path)
-            _flush_folder(path.parent)
+            flush(path.parent)
     except BaseException:
         # To close it is to write what is left of it, which may fail as before.
         for give_up in (file.close, part.unlink):
             with suppress(OSError):
                 give_up()
         raise
-
-
-def _flush_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

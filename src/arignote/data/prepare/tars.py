@@ -5,9 +5,10 @@ from __future__ import annotations
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import IO, NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from arignote.data.class_folders import IMAGES
+from arignote.data.tar_headers import read_members
 from arignote.errors import DataError
 
 
@@ -60,28 +61,20 @@ def _is_image(member: Member) -> bool:
     return member.parts[-1].lower().endswith(IMAGES.suffixes)
 
 
-def _members(file: IO[bytes], start: int, end: int, place: str) -> Iterator[Member]:
+def _members(file: BinaryIO, start: int, end: int, place: str) -> Iterator[Member]:
     """The files of the tar in bytes `start` ... `end` of `file`, in their order there."""
-    file.seek(start)
     try:
-        with tarfile.open(fileobj=file, mode="r:") as tar:
-            while (info := tar.next()) is not None:
-                # It would keep them all, a kilobyte each.
-                tar.members.clear()  # type: ignore[attr-defined]
-                parts = PurePosixPath(info.name).parts
-                if info.isdir() or any(part.startswith(".") for part in parts):
-                    continue
-                member = Member(parts, info.offset_data, info.size)
-                if _is_image(member) and (not info.isreg() or info.issparse()):
-                    raise DataError(
-                        f"{place}: {info.name} is a link or sparse: make the tar with "
-                        "tar --dereference --hard-dereference"
-                    )
-                yield member
-            file.seek(tar.offset)
-            # At a damaged header tarfile stops without a word: only zeros are an end.
-            if tar.offset >= end or file.read(tarfile.BLOCKSIZE).strip(b"\0"):
-                raise tarfile.ReadError(f"no end mark at byte {tar.offset - start:,}")
+        for found in read_members(file, start, end, needs_mark=True):
+            parts = PurePosixPath(found.name).parts
+            if any(part.startswith(".") for part in parts):
+                continue
+            member = Member(parts, found.offset_bytes, found.length_bytes)
+            if _is_image(member) and not found.is_plain:
+                raise DataError(
+                    f"{place}: {found.name} is a link or sparse: make the tar with "
+                    "tar --dereference --hard-dereference"
+                )
+            yield member
     except tarfile.TarError as error:
         raise DataError(
             f"{place} is no whole, uncompressed tar ({error}): decompress it, or get it again"
