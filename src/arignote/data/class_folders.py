@@ -10,11 +10,8 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from arignote.data.patterns import VALIDATION_FOLDERS
 from arignote.errors import DataError, unknown
-
-# Some data sets have all of them, and then a test folder often has no labels.
-VALIDATION_FOLDERS = ("val", "validation", "test")
-"""Where validation files may be; the first that exists counts."""
 
 ClassFiles: TypeAlias = dict[str, list[str]]
 """The files of each class, both in sorted order."""

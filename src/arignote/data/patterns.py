@@ -8,8 +8,11 @@ import re
 from glob import escape, glob
 from pathlib import Path
 
-from arignote.data.class_folders import VALIDATION_FOLDERS
 from arignote.errors import DataError
+
+# Some data sets have all of them, and then a test folder often has no labels.
+VALIDATION_FOLDERS = ("val", "validation", "test")
+"""What folders and files that validate may be called; the first that exists counts."""
 
 _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 _MOST_FILES = 10**6

@@ -53,7 +53,7 @@ def read_members(
     """
     end = file.seek(0, os.SEEK_END) if end is None else end
     if begin >= end:
-        raise tarfile.ReadError("it is empty")
+        raise tarfile.ReadError("empty file")
     at: int | None = begin
     while at is not None and at < end:
         member, at = _next(file, at)

@@ -7,7 +7,8 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from arignote.data.class_folders import IMAGES, VALIDATION_FOLDERS, ClassFiles
+from arignote.data.class_folders import IMAGES, ClassFiles
+from arignote.data.patterns import VALIDATION_FOLDERS
 from arignote.data.prepare import imagenet
 from arignote.data.prepare.samples import Sample, Source
 from arignote.data.prepare.tars import Member, list_images
