@@ -72,11 +72,11 @@ def test_what_is_left() -> None:
     assert [counter.left(3), counter.left(9)] == [1, 2]
 
 
-def of_a_client(work: Any, workers: int = 2) -> Any:
+def of_a_client(work: Any, workers: int = 2, *, foresees: bool = False) -> Any:
     """What `work(counter)` returns on worker 1 of a remote counter that nobody else takes from."""
 
     def rank(world: World) -> Any:
-        counter = RemoteCounter(world)
+        counter = RemoteCounter(world, foresees=foresees)
         result = work(counter) if world.rank == 1 else None
         world.meet([], "the end of the work")
         counter.close()
@@ -128,6 +128,62 @@ def test_a_number_asked_for_ahead_outlives_a_wish_to_stop() -> None:
 
     # It was given before the stop: the step it belongs to is made whole.
     assert of_a_client(work) == [0, 1, 2, None, (3, True)]
+
+
+@pytest.mark.parametrize("kind", service_checks.KINDS)
+@pytest.mark.parametrize("size", [2, 3])
+@pytest.mark.parametrize("limits", [(1,), (3, 7), (40, 41, 80)])
+def test_numbers_that_are_foreseen_are_taken_once(kind: Any, size: int, limits: Any) -> None:
+    def rank(world: World) -> Any:
+        counter = kind(world, foresees=True)
+        taken, foreseen = [], []
+        for limit in limits:
+            while (number := counter.take(limit)) is not None:
+                taken.append(number)
+                counter.ask_ahead(limit, world.size)
+                if counter.ahead is not None:
+                    foreseen.append(counter.ahead)
+            world.meet([], "the end of the run")
+        counter.close()
+        return taken, foreseen
+
+    heard = run_threads(thread_worlds(size), rank)
+    assert sorted(number for taken, _ in heard for number in taken) == list(range(limits[-1]))
+    for taken, foreseen in heard:
+        assert set(foreseen) <= set(taken)
+    if limits[-1] > 20:
+        assert any(foreseen for _, foreseen in heard)
+
+
+def test_what_is_foreseen_is_held_and_the_next_is_asked_for() -> None:
+    def work(counter: Any) -> list[Any]:
+        seen = []
+        while (number := counter.take(9)) is not None:
+            counter.ask_ahead(9, 1)
+            seen.append((number, counter.ahead, counter.read()[0]))
+        return seen
+
+    # (made, known to come, given out so far): of the last 2 x 1 none is given ahead.
+    assert of_a_client(work, foresees=True) == [
+        *((n, n + 1, n + 3) for n in range(5)),
+        (5, 6, 7),
+        (6, None, 7),
+        (7, None, 8),
+        (8, None, 9),
+    ]
+
+
+def test_what_is_foreseen_outlives_a_wish_to_stop() -> None:
+    def work(counter: Any) -> list[Any]:
+        made = [counter.take(100)]
+        counter.ask_ahead(100, 1)
+        counter.stop(4)
+        while made[-1] is not None:
+            made.append(counter.take(100))
+            counter.ask_ahead(100, 1)
+        return [*made, counter.read()]
+
+    assert of_a_client(work, foresees=True) == [0, 1, 2, 3, None, (4, True)]
 
 
 @pytest.mark.parametrize("kind", service_checks.KINDS)

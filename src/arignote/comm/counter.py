@@ -152,17 +152,23 @@ class RemoteCounter(Counter):
     So of the last `spare` numbers none is given ahead: as many as all together take in the time in
     which this worker makes one.
 
+    Args:
+        foresees: the next number is known while the batch before it is made, so that loaders make
+            its own meanwhile; the one after it is asked for, so a worker holds two (of the last
+            twice as many none is given).
+
     Raises:
         UserError: this MPI serves one thread only.
     """
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, *, foresees: bool = False) -> None:
         if not world.many_threads:
             raise UserError(
                 f"{world.library} serves one thread only, and workers on several hosts need a "
                 "second one to share out batches: use a rule that keeps step, such as diloco"
             )
         self._world = world.split(0)
+        self._foresees = foresees
         self._asked: Question | None = None
         self._service: Service | None = None
         if world.rank == 0:
@@ -172,6 +178,9 @@ class RemoteCounter(Counter):
 
     def take(self, limit: int, first: int = 0) -> int | None:
         """See `Counter.take`."""
+        if self.ahead is not None:
+            ahead, self.ahead = self.ahead, None
+            return ahead
         asked, self._asked = self._asked, None
         number = _LATER if asked is None else int(asked.finish(_WHAT)[0])
         if number == _LATER:
@@ -180,8 +189,22 @@ class RemoteCounter(Counter):
 
     def ask_ahead(self, limit: int, spare: int) -> None:
         """See `Counter.ask_ahead`; worker 0 has the cells at hand."""
-        if self._service is None:
+        if self._foresees:
+            self._foresee(limit, spare)
+        elif self._service is None:
             self._asked = Question(self._world, 0, 0, (_AHEAD, limit, spare))
+
+    def _foresee(self, limit: int, spare: int) -> None:
+        if self._service is not None:
+            number = int(self._ask(_AHEAD, limit, spare)[0])
+            self.ahead = number if number >= 0 else None
+            return
+        question = (_AHEAD, limit, 2 * spare)
+        # Asked a batch ago, so the answer is there (but for the first of an epoch).
+        asked, self._asked = self._asked or Question(self._world, 0, 0, question), None
+        number = int(asked.finish(_WHAT)[0])
+        if number >= 0:
+            self.ahead, self._asked = number, Question(self._world, 0, 0, question)
 
     def stop(self, multiple: int) -> None:
         """See `Counter.stop`."""
@@ -228,9 +251,10 @@ def open_counter(world: World, *, foresees: bool = False) -> Counter:
     """The counter that suits where the workers are; collective.
 
     Args:
-        foresees: on one host `ask_ahead` takes the next number, for who loads its batch meanwhile.
+        foresees: `ask_ahead` takes the next number, for who loads its batch meanwhile.
     """
     if world.size == 1:
         return Cells(torch.zeros(2, dtype=torch.int64), foresees=foresees)
     one_host = len({peer.host for peer in world.peers}) == 1
-    return SharedCounter(world, foresees=foresees) if one_host else RemoteCounter(world)
+    kind = SharedCounter if one_host else RemoteCounter
+    return kind(world, foresees=foresees)
