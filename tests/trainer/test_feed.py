@@ -15,7 +15,7 @@ SMALL = {
     "run.model": "digits-cnn",
     # 83 samples: no multiple of any batch here, and a last global batch of 3 or 11.
     "run.data": "synthetic:1x8x8,10,train=83,validation=37",
-    "train.augment": "crop-mirror",
+    "train.augment": "crop+mirror",
     "train.epochs": 2,
     "train.batch_size": 8,
     "schedule.scaling": "none",
