@@ -139,6 +139,8 @@ class Loading(Section):
     at most 4, for data whose samples are read once they are asked for; 0 for data in memory."""
     ahead_mib: Annotated[int, Field(ge=1, le=2**20)] = 256
     """Memory of each worker for batches that are made ahead, in MiB; two batches always fit."""
+    normalise: Literal["loader", "device"] = "loader"
+    """device: images are bytes until they are there, a quarter of the memory and of the copying."""
     timeout_seconds: Positive = 120.0
     """How long a worker waits for a batch before it names the loader, and the file it is at."""
 

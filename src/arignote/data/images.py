@@ -96,7 +96,11 @@ class ImageDataset(ArrayDataset):
         self.load_images(split, indices, images, seed=seed, epoch=epoch)
         with stage("copy"):
             normalise(images, self.mean, self.deviation, out.inputs)
-            out.targets[:] = self._labels[split][indices]
+            out.targets[:] = self.labels(split, indices)
+
+    def labels(self, split: Split, indices: Indices) -> npt.NDArray[np.integer]:
+        """The targets of samples `indices` (N,), shape (N,)."""
+        return self._labels[split][indices]
 
     def load_images(
         self, split: Split, indices: Indices, out: Images, *, seed: int = 0, epoch: int = 0
