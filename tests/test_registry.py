@@ -57,8 +57,16 @@ def test_the_page_of_models_says_the_same(entry):
 
 def test_the_page_of_data_has_them_all():
     page = (Path(__file__).parents[1] / "docs" / "datasets.md").read_text(encoding="utf-8")
-    rows = {line.split(":")[0].split("`")[1] for line in page.splitlines() if line[:3] == "| `"}
+    table = page.split("\n## ")[0]
+    rows = {line.split(":")[0].split("`")[1] for line in table.splitlines() if line[:3] == "| `"}
     assert rows == {entry.name for entry in registry.DATA}
+
+
+def test_the_page_of_data_has_all_augmentations():
+    page = (Path(__file__).parents[1] / "docs" / "datasets.md").read_text(encoding="utf-8")
+    table = page.split("\n## Augmentation")[1].split("\n## ")[0]
+    rows = {line.split("`")[1].split("[")[0] for line in table.splitlines() if line[:3] == "| `"}
+    assert rows == {entry.name for entry in registry.AUGMENTATIONS}
 
 
 def test_a_dotted_target():

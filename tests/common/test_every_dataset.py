@@ -162,6 +162,7 @@ MAKERS = {
 NO_IMAGES = ("text", "textfolder", "parquet texts", "npy numbers")
 """Those whose samples are tokens or numbers; the others' are images."""
 NAMES = list(MAKERS)
+AUGMENTATIONS = ("none", "crop+mirror", "resized-crop+mirror+color-jitter+randaugment")
 
 
 def test_every_member_has_a_maker():
@@ -179,7 +180,7 @@ def images(request, tmp_path):
 
 
 @pytest.fixture(
-    params=[(n, a) for n in NAMES for a in ("none", "crop-mirror")[: 1 if n in NO_IMAGES else 2]],
+    params=[(n, a) for n in NAMES for a in AUGMENTATIONS[: 1 if n in NO_IMAGES else None]],
     ids=str,
 )
 def data(request, tmp_path):
@@ -235,11 +236,12 @@ def test_the_same_when_opened_again(spec):
     assert first.inputs.equal(second.inputs) and first.targets.equal(second.targets)
 
 
-def test_seed_and_epoch_decide_the_augmentation(images):
-    plain, augmented = open_data(images, "none"), open_data(images, "crop-mirror")
+@pytest.mark.parametrize("augment", AUGMENTATIONS[1:])
+def test_seed_and_epoch_decide_the_augmentation(images, augment):
+    plain, augmented = open_data(images, "none"), open_data(images, augment)
     indices = np.arange(16)
     base = augmented.train_batch(indices, seed=1, epoch=2)
-    again = open_data(images, "crop-mirror").train_batch(indices, seed=1, epoch=2)
+    again = open_data(images, augment).train_batch(indices, seed=1, epoch=2)
     assert base.inputs.equal(again.inputs) and base.targets.equal(again.targets)
     assert base.inputs.equal(augmented.train_batch(indices, seed=1, epoch=2).inputs)
     assert not base.inputs.equal(augmented.train_batch(indices, seed=1, epoch=3).inputs)
@@ -249,10 +251,11 @@ def test_seed_and_epoch_decide_the_augmentation(images):
     assert unchanged.targets.equal(base.targets)
 
 
-def test_validation_is_not_augmented(images):
+@pytest.mark.parametrize("augment", AUGMENTATIONS[1:])
+def test_validation_is_not_augmented(images, augment):
     indices = np.arange(open_data(images, "none").validation_size)
     plain = open_data(images, "none").validation_batch(indices)
-    assert plain.inputs.equal(open_data(images, "crop-mirror").validation_batch(indices).inputs)
+    assert plain.inputs.equal(open_data(images, augment).validation_batch(indices).inputs)
 
 
 def test_training_inputs_are_normalised(images):

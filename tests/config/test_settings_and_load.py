@@ -63,7 +63,11 @@ def test_settings_do_not_change():
             r"here: train\.compile: got 1, input should be a valid boolean",
         ),
         ({"train": {"precision": "fp8"}}, r"got 'fp8', input should be 'auto', 'fp32', 'bf16', "),
-        ({"train": {"augment": "flip"}}, r"train\.augment: got 'flip', input should be 'none', "),
+        (
+            {"train": {"augment": "flip"}},
+            r"here: train\.augment: got 'flip', unknown augmentation 'flip': known: color-jitter, ",
+        ),
+        ({"train": {"augment": 3}}, r"train\.augment: got 3, input should be a valid string"),
         ({"train": {"batch_norm": "x"}}, r"got 'x', input should be 'local' or 'synchronised'"),
         ({"train": {"on_nan": "x"}}, r"got 'x', input should be 'stop' or 'continue'"),
         ({"train": {"clip_norm": -1.0}}, r"train\.clip_norm: got -1\.0, "),

@@ -39,7 +39,7 @@ def test_normalised_to_the_bits_that_torch_would_give():
 
 @pytest.mark.parametrize("split", ["train", "validation"])
 def test_written_where_one_asks(split):
-    data = open_data("synthetic:3x8x8,10,train=20,validation=9", "crop-mirror")
+    data = open_data("synthetic:3x8x8,10,train=20,validation=9", "crop+mirror")
     room = data.new_arrays(9)
     indices = np.array([3, 0, 8])
     part = type(room)(room.inputs[2:5], room.targets[2:5])

@@ -1,12 +1,15 @@
-"""Pictures of any format, as samples."""
+"""Image files and pictures of any format, as samples; JPEGs at smaller scales."""
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageFilter, ImageOps
+from PIL.JpegImagePlugin import JpegImageFile
 
-from arignote.data.decode import BadImageError, decode_any
+from arignote.data.decode import BadImageError, decode_any, decode_content
 from arignote.errors import DataError
 
 
@@ -90,3 +93,167 @@ def test_what_is_no_picture(tmp_path):
         decode_any(str(tmp_path / "script.eps"), (3, 8, 8))
     with pytest.raises(DataError, match=r"gone\.png cannot be read \(No such file"):
         decode_any(str(tmp_path / "gone.png"), (3, 8, 8))
+
+
+# JPEGs at smaller scales
+
+
+def photo(width, height):
+    """Large shapes and fine grain, as photographs have them."""
+    rng = np.random.default_rng(0)
+    shapes = Image.fromarray(rng.integers(0, 256, (9, 9, 3), dtype=np.uint8))
+    grain = Image.fromarray(rng.integers(0, 256, (height, width, 3), dtype=np.uint8))
+    shapes = shapes.resize((width, height), Image.Resampling.BICUBIC)
+    return Image.blend(shapes, grain.filter(ImageFilter.GaussianBlur(1)), 0.2)
+
+
+def encoded(image, kind="JPEG", **options):
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+def fully(content, size, box=None):
+    """At full scale, by Pillow alone."""
+    image = Image.open(io.BytesIO(content)).convert("RGB")
+    if box is None:
+        return np.asarray(ImageOps.fit(image, (size, size), Image.Resampling.BILINEAR))
+    return np.asarray(image.resize((size, size), Image.Resampling.BILINEAR, box=box))
+
+
+def difference(one, other):
+    """Mean absolute, of 255."""
+    assert one.shape == other.shape
+    return np.abs(one.astype(int) - other).mean()
+
+
+@pytest.fixture
+def decoded_sizes(monkeypatch):
+    """The sizes (W, H) at which Pillow was told to decode, where it was told."""
+    sizes, draft = [], JpegImageFile.draft
+
+    def spy(self, mode, size):
+        result = draft(self, mode, size)
+        sizes.append(self.size)
+        return result
+
+    monkeypatch.setattr(JpegImageFile, "draft", spy)
+    return sizes
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "scale"),
+    [
+        (127, 63, 1),
+        (64, 32, 1),
+        (63, 90, 1),
+        (65, 64, 2),
+        (66, 99, 2),
+        (127, 400, 2),
+        (129, 131, 4),
+        (255, 256, 4),
+        (261, 256, 8),
+        (999, 700, 8),
+    ],
+)
+def test_the_smallest_scale_that_covers_the_sample(decoded_sizes, width, height, scale):
+    content = encoded(photo(width, height), quality=90)
+    found = decode_content(content, "a.jpg", 32)
+    if scale == 1:
+        assert decoded_sizes == []
+        np.testing.assert_array_equal(found, fully(content, 32))
+        return
+    (size,) = decoded_sizes
+    assert size == (-(-width // scale), -(-height // scale))
+    assert min(size) >= 32
+    assert scale == 8 or min(width, height) < 2 * scale * 32
+    # The mean of squares is a sharper filter than the triangle of a bilinear resize, which shows
+    # where shapes are as small as these.
+    assert difference(found, fully(content, 32)) < 4
+
+
+@pytest.mark.parametrize("mode", ["L", "CMYK"])
+def test_other_colours_at_a_smaller_scale(decoded_sizes, mode):
+    content = encoded(photo(300, 200).convert(mode), quality=90)
+    found = decode_content(content, "a.jpg", 32)
+    assert decoded_sizes == [(75, 50)]
+    assert difference(found, fully(content, 32)) < 2
+
+
+def test_progressive_ones_too(decoded_sizes):
+    content = encoded(photo(300, 200), quality=90, progressive=True)
+    assert difference(decode_content(content, "a.jpg", 32), fully(content, 32)) < 2
+    assert decoded_sizes == [(75, 50)]
+
+
+def test_without_size_and_of_other_formats_nothing_is_left_out(decoded_sizes):
+    image = photo(300, 200)
+    np.testing.assert_array_equal(decode_content(encoded(image, "PNG"), "a", 0), np.asarray(image))
+    content = encoded(image, "PNG")
+    np.testing.assert_array_equal(decode_content(content, "a", 32), fully(content, 32))
+    content = encoded(image)
+    expected = np.asarray(Image.open(io.BytesIO(content)))
+    np.testing.assert_array_equal(decode_content(content, "a", 0), expected)
+    assert decoded_sizes == []
+
+
+@pytest.mark.parametrize(
+    ("box", "scale"),
+    [
+        ((0, 0, 32, 32), 1),
+        ((101, 57, 164, 190), 1),
+        ((101, 57, 165, 190), 2),
+        ((3, 1, 300, 130), 4),
+        ((1, 0, 301, 257), 8),
+    ],
+)
+def test_a_part_is_cut_out_at_the_resolution_of_the_file(decoded_sizes, box, scale):
+    content = encoded(photo(301, 257), quality=90)
+    asked = []
+
+    def window(width, height):
+        asked.append((width, height))
+        return box
+
+    found, expected = decode_content(content, "a.jpg", 32, window), fully(content, 32, box)
+    assert asked == [(301, 257)]
+    if scale == 1:
+        assert decoded_sizes == []
+        np.testing.assert_array_equal(found, expected)
+    else:
+        assert decoded_sizes == [(-(-301 // scale), -(-257 // scale))]
+        assert difference(found, expected) < 2
+
+
+def test_a_part_without_size_takes_the_shape_of_the_image():
+    content, box = encoded(photo(60, 40)), (10, 5, 30, 30)
+    found = decode_content(content, "a.jpg", 0, lambda width, height: box)
+    image = Image.open(io.BytesIO(content))
+    expected = image.resize((60, 40), Image.Resampling.BILINEAR, box=box)
+    np.testing.assert_array_equal(found, np.asarray(expected))
+
+
+def test_orientation_is_left_as_it_is_stored():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    image = photo(128, 64)
+    turned, plain = encoded(image, exif=exif), encoded(image)
+    for size in (0, 16, 32):
+        np.testing.assert_array_equal(
+            decode_content(turned, "a.jpg", size), decode_content(plain, "a.jpg", size)
+        )
+
+
+def test_a_truncated_one_is_found_at_every_scale():
+    content = encoded(photo(300, 200), quality=90)
+    for size in (0, 128, 32):
+        with pytest.raises(BadImageError, match=r"a.jpg is damaged \(.*truncated"):
+            decode_content(content[: len(content) // 2], "a.jpg", size)
+
+
+def test_pictures_to_use_are_decoded_as_those_to_train_on(tmp_path, decoded_sizes):
+    content = encoded(photo(300, 200))
+    (tmp_path / "a.jpg").write_bytes(content)
+    found = decode_any(str(tmp_path / "a.jpg"), (3, 32, 32))[0]
+    np.testing.assert_array_equal(found, decode_content(content, "a.jpg", 32))
+    assert decoded_sizes == [(75, 50)] * 2

@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from arignote.config.augment_options import ResizedCropOptions
 from arignote.data import class_folders, encoded
+from arignote.data.augmentation.resized_crop import ResizedCrop
+from arignote.data.draws import sample_bits
 from arignote.data.open import open_data
 from arignote.errors import DataError, UserError
 
@@ -127,6 +130,59 @@ def test_a_split_too_large_to_keep_reads_samples_each_time(folder, monkeypatch):
     shutil.rmtree(folder / "train")
     with pytest.raises(DataError, match=r"cat/b.PNG cannot be read \(No such file.*make it read"):
         data.train_batch(indices, seed=0, epoch=0)
+
+
+# Resized crop
+
+
+def training(data, indices, **when):
+    out = np.empty((len(indices), *data.sample_shape[1:], 3), np.uint8)
+    data.load_images("train", indices, out, **when)
+    return out
+
+
+def test_a_resized_crop_is_cut_out_of_the_file(folder):
+    sizes = [(64, 40), (33, 90), (20, 20), (50, 51), (40, 30)]
+    files = sorted((folder / "train").rglob("*.*"))
+    for file, size in zip(files, sizes, strict=True):
+        write_noise(file, size)
+    data = open_data(f"imagefolder:{folder},size=16", "resized-crop+mirror")
+    indices, when = np.array([4, 1, 0, 2, 3, 1]), {"seed": 5, "epoch": 2}
+    bits = sample_bits(indices, **when)
+    crop = ResizedCrop(ResizedCropOptions())
+    expected = []
+    for index, own in zip(indices, bits.tolist(), strict=True):
+        with Image.open(files[index]) as image:
+            box = crop.part(*image.size, own)
+            part = np.asarray(image.resize((16, 16), Image.Resampling.BILINEAR, box=box))
+        expected.append(part[:, ::-1] if own >> 63 else part)
+    np.testing.assert_array_equal(training(data, indices, **when), np.stack(expected))
+
+
+def test_what_is_cut_anew_is_not_kept_but_validation_is(folder):
+    data = open_data(f"imagefolder:{folder},size=8", "resized-crop")
+    validation = data.validation_batch(np.arange(1)).inputs
+    shutil.rmtree(folder / "train")
+    shutil.rmtree(folder / "test")
+    assert data.validation_batch(np.arange(1)).inputs.equal(validation)
+    with pytest.raises(DataError, match=r"cat/a.png cannot be read \(No such file"):
+        data.train_batch(np.arange(1), seed=0, epoch=0)
+
+
+def test_mean_and_deviation_are_those_of_whole_images(folder):
+    plain = open_data(f"imagefolder:{folder}", "none")
+    cut = open_data(f"imagefolder:{folder}", "resized-crop")
+    assert (cut.mean, cut.deviation) == (plain.mean, plain.deviation)
+
+
+def test_a_resized_crop_needs_the_size_where_images_differ(folder):
+    data = open_data(f"imagefolder:{folder}", "resized-crop")
+    write_image(folder / "train" / "cat" / "b.PNG", (0, 0, 0), size=(12, 9))
+    with pytest.raises(DataError, match=r"b.PNG is 12x9 pixels, the first image 8x8: .*,size=N$"):
+        data.train_batch(np.arange(2), seed=0, epoch=0)
+
+
+# What is wrong
 
 
 def damage(path, how):

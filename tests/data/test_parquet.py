@@ -247,7 +247,7 @@ def test_groups_are_read_once_and_few_are_kept(folder, monkeypatch):
         return group(self, number, column)
 
     monkeypatch.setattr(tables.ParquetFile, "group", counted)
-    source = data._splits["train"]._source
+    source = data._encoded["train"]._source
     source._kept.clear()
     assert red(data, "train", [8, 0, 6, 1, 5, 0]) == [8, 0, 6, 1, 5, 0]
     assert sorted(read) == [(False, 0), (True, 0), (True, 1)]
@@ -327,7 +327,7 @@ def test_files_that_are_damaged_or_missing(folder):
     ):
         open_data(spec, "none")
     path.unlink()
-    source = data._splits["train"]._source
+    source = data._encoded["train"]._source
     source._kept.clear()
     with pytest.raises(DataError, match=r"cannot be read as Parquet file \(.*No such file"):
         source.read(8)

@@ -8,8 +8,11 @@ import resource
 import numpy as np
 import pytest
 
+from arignote.config.augment_options import ResizedCropOptions
 from arignote.data import shards as module
-from arignote.data.augment import augment, sample_bits
+from arignote.data.augmentation.chain import apply_steps, open_steps
+from arignote.data.augmentation.resized_crop import ResizedCrop
+from arignote.data.draws import sample_bits
 from arignote.data.images import ImageDataset
 from arignote.data.open import open_data
 from arignote.durable import file_sha256
@@ -97,7 +100,7 @@ def test_no_shard_is_mapped_before_it_is_asked_for(folder, monkeypatch):
 
 
 @pytest.mark.parametrize("size", [STORED, 11])
-@pytest.mark.parametrize("mode", ["none", "mirror", "crop", "crop-mirror"])
+@pytest.mark.parametrize("mode", ["none", "mirror", "crop", "crop+mirror"])
 def test_validation_images_are_the_middle(folder, mode, size):
     data = open_data(f"shards:{folder},size={size}", mode)
     corner = (STORED - size) // 2
@@ -107,7 +110,7 @@ def test_validation_images_are_the_middle(folder, mode, size):
 
 
 @pytest.mark.parametrize("size", [STORED, 11])
-@pytest.mark.parametrize("mode", ["none", "mirror", "crop", "crop-mirror"])
+@pytest.mark.parametrize("mode", ["none", "mirror", "crop", "crop+mirror"])
 def test_training_images_are_those_of_the_generic_path(folder, mode, size):
     data = open_data(f"shards:{folder},size={size}", mode)
     for seed, epoch in ((0, 0), (3, 5)):
@@ -122,24 +125,54 @@ def test_training_images_are_those_of_the_generic_path(folder, mode, size):
 
 
 def reference(indices, mode, size, *, seed, epoch):
-    """By `augment`, but for windows, which are cut as its crop is: number by number."""
-    stored = noise("train")[indices]
+    """By the steps, but for windows, which are cut as their crop is: number by number."""
+    stored, all_bits = noise("train")[indices], sample_bits(indices, seed=seed, epoch=epoch)
     room = STORED - size
     if not mode.startswith("crop") or not room:
         corner = room // 2
         middle = stored[:, corner : corner + size, corner : corner + size]
-        return augment(middle, indices, mode, seed=seed, epoch=epoch)
+        return apply_steps(open_steps(mode, 3), middle, all_bits)
     windows = []
-    for image, bits in zip(stored, sample_bits(indices, seed=seed, epoch=epoch), strict=True):
-        # y from bits 0 to 23, x from bits 24 to 47, the mirror from bit 63: as in `augment`.
+    for image, bits in zip(stored, all_bits, strict=True):
+        # y from bits 0 to 23, x from bits 24 to 47, the mirror from bit 63: as in the steps.
         y, x = ((int(bits) >> shift) % 2**24 * (room + 1) >> 24 for shift in (0, 24))
         window = image[y : y + size, x : x + size]
-        windows.append(window[:, ::-1] if mode == "crop-mirror" and int(bits) >> 63 else window)
+        windows.append(window[:, ::-1] if mode == "crop+mirror" and int(bits) >> 63 else window)
     return np.stack(windows)
 
 
+@pytest.mark.parametrize("size", [STORED, 11])
+def test_a_resized_crop_is_cut_out_of_all_that_is_stored(folder, size):
+    data = open_data(f"shards:{folder},size={size}", "resized-crop:scale=0.3+mirror+color-jitter")
+    bits = sample_bits(ORDER, seed=3, epoch=5)
+    crop = ResizedCrop(ResizedCropOptions(scale=0.3))
+    cut = np.stack(
+        [
+            crop.cut(image, int(own), (size, size))
+            for image, own in zip(noise("train")[ORDER], bits, strict=True)
+        ]
+    )
+    expected = apply_steps(open_steps("mirror+color-jitter", 3), cut, bits)
+    np.testing.assert_array_equal(images(data, "train", ORDER, seed=3, epoch=5), expected)
+    plain = open_data(f"shards:{folder},size={size}", "none")
+    np.testing.assert_array_equal(
+        images(data, "validation", np.arange(5)), images(plain, "validation", np.arange(5))
+    )
+
+
+@pytest.mark.parametrize("size", [STORED, 11])
+@pytest.mark.parametrize("first", ["", "crop+", "mirror+", "crop+mirror+"])
+def test_further_steps_follow_what_is_copied(folder, first, size):
+    spec, when = f"shards:{folder},size={size}", {"seed": 3, "epoch": 5}
+    begun = images(open_data(spec, first.rstrip("+") or "none"), "train", ORDER, **when)
+    found = images(open_data(spec, f"{first}color-jitter"), "train", ORDER, **when)
+    bits = sample_bits(ORDER, **when)
+    expected = apply_steps(open_steps("color-jitter", 3), begun, bits)
+    np.testing.assert_array_equal(found, expected)
+
+
 def test_inputs_are_the_normalised_images(folder):
-    data = open_data(f"shards:{folder},size=11", "crop-mirror")
+    data = open_data(f"shards:{folder},size=11", "crop+mirror")
     inputs = data.train_batch(ORDER, seed=1, epoch=2).inputs.numpy().transpose(0, 2, 3, 1)
     pixels = images(data, "train", ORDER, seed=1, epoch=2)
     expected = (pixels - np.array(data.mean)) / np.array(data.deviation)

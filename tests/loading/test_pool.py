@@ -42,7 +42,7 @@ def wants(split: Any, count: int, size: int, epoch: int = 0) -> list[Want]:
 
 @pytest.mark.parametrize("loaders", [1, 3])
 def test_the_same_batches_in_any_order(open_pool: Any, loaders: int) -> None:
-    data, pool = open_pool(SYNTHETIC, "crop-mirror", loaders=loaders)
+    data, pool = open_pool(SYNTHETIC, "crop+mirror", loaders=loaders)
     training = wants("train", 50, 8, epoch=3)
     assert len(training[-1].indices) == 2
     asked = [want for want in training if pool.ask(want)]
@@ -75,7 +75,7 @@ def test_tokens(open_pool: Any, tmp_path: Path) -> None:
 
 
 def test_a_loader_that_is_killed(open_pool: Any, caplog: Any) -> None:
-    data, pool = open_pool(SYNTHETIC, "crop-mirror", loaders=2)
+    data, pool = open_pool(SYNTHETIC, "crop+mirror", loaders=2)
     training = wants("train", 50, 8)
     check(data, pool, training[0])
     server = pool.loaders._server._process.pid

@@ -10,7 +10,7 @@ SMALL = {
     "run.model": "digits-cnn",
     # 203 samples: no multiple of any batch here, and a last global batch of 11.
     "run.data": "synthetic:1x8x8,10,train=203,validation=37",
-    "train.augment": "crop-mirror",
+    "train.augment": "crop+mirror",
     "train.epochs": 2,
 }
 

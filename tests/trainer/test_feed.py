@@ -9,13 +9,14 @@ import psutil
 import pytest
 
 from arignote.config.load import resolve
+from arignote.errors import UserError
 from arignote.trainer.feed import OwnFeed, loader_count
 
 SMALL = {
     "run.model": "digits-cnn",
     # 83 samples: no multiple of any batch here, and a last global batch of 3 or 11.
     "run.data": "synthetic:1x8x8,10,train=83,validation=37",
-    "train.augment": "crop-mirror",
+    "train.augment": "crop+mirror",
     "train.epochs": 2,
     "train.batch_size": 8,
     "schedule.scaling": "none",
@@ -126,3 +127,20 @@ def test_what_a_part_may_hold(train: Any) -> None:
     run = train(2, SMALL | {"train.balance": True}, folder="balanced")
     assert run.trainer.task._parts.most_samples == 16
     assert train(2, SMALL, folder="plain").trainer.task._parts.most_samples == 8
+
+
+@pytest.mark.parametrize("loaders", [0, 2])
+def test_images_that_are_normalised_on_the_device(train: Any, loaders: int) -> None:
+    settings = SMALL | {"run.data": "synthetic:3x9x8,10,train=29,validation=5", "train.epochs": 1}
+    usual = train(2, settings, folder="usual")
+    settings |= {"loading.normalise": "device", "loading.loaders": loaders}
+    bytes_ = train(2, settings, folder="bytes")
+    assert bytes_.sha == usual.sha
+    assert bytes_.summary["metrics"] == usual.summary["metrics"]
+
+
+def test_only_images_are_normalised_on_the_device(train: Any, tmp_path: Any) -> None:
+    (tmp_path / "text.txt").write_text("to be or not to be " * 99)
+    settings = {"run.model": "char-lstm", "run.data": f"text:{tmp_path / 'text.txt'}"}
+    with pytest.raises(UserError, match=r"loading.normalise=device is for images that Arignote "):
+        train(1, settings | {"loading.normalise": "device"}, folder="text")

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import click
 
-from arignote.registry import CODECS, DATA, MODELS, ROUTES, RULES, Registry
+from arignote.registry import AUGMENTATIONS, CODECS, DATA, MODELS, ROUTES, RULES, Registry
 
 _FAMILIES: dict[str, tuple[Registry, ...]] = {
     "rules": (RULES,),
     "exchanges": (ROUTES, CODECS),
     "models": (MODELS,),
     "data": (DATA,),
+    "augmentations": (AUGMENTATIONS,),
 }
 
 
 @click.command("list")
 @click.argument("family", required=False, type=click.Choice(list(_FAMILIES)))
 def list_families(family: str | None) -> None:
-    """List rules, exchanges (routes and codecs), models and data sets."""
+    """List rules, exchanges (routes and codecs), models, data sets and augmentations."""
     for name in [family] if family else _FAMILIES:
         for registry in _FAMILIES[name]:
             if registry is MODELS:

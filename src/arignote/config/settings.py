@@ -11,6 +11,9 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from arignote.config.augment_options import parse_augment
+from arignote.errors import UserError
+
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, lt=1)]
@@ -89,8 +92,9 @@ class Train(Section):
     precision: Literal["auto", "fp32", "bf16", "fp16", "fp64"] = "auto"
     """bf16 and fp16: autocast (fp16 with loss scaling); fp64: the whole model in float64; auto:
     bf16 on GPUs with instructions for it, else fp32."""
-    augment: Literal["none", "mirror", "crop", "crop-mirror"] = "none"
-    """Random horizontal mirror, and random crop after padding by an eighth of the side."""
+    augment: str = "none"
+    """What changes training images at random: steps joined by `+`, such as `crop+mirror`; see
+    Augmentation below."""
     channels_last: bool | None = None
     """Give the model images with channels innermost in memory, which most convolutions like;
     unset: if it has some."""
@@ -110,6 +114,15 @@ class Train(Section):
     on_nan: Literal["stop", "continue"] = "stop"
     """What to do when a loss is NaN or infinite."""
 
+    @field_validator("augment")
+    @classmethod
+    def _steps(cls, augment: str) -> str:
+        try:
+            parse_augment(augment)
+        except UserError as error:
+            raise ValueError(str(error)) from None
+        return augment
+
     @field_validator("weights")
     @classmethod
     def _ends(cls, path: str) -> str:
@@ -126,6 +139,8 @@ class Loading(Section):
     at most 4, for data whose samples are read once they are asked for; 0 for data in memory."""
     ahead_mib: Annotated[int, Field(ge=1, le=2**20)] = 256
     """Memory of each worker for batches that are made ahead, in MiB; two batches always fit."""
+    normalise: Literal["loader", "device"] = "loader"
+    """device: images are bytes until they are there, a quarter of the memory and of the copying."""
     timeout_seconds: Positive = 120.0
     """How long a worker waits for a batch before it names the loader, and the file it is at."""
 

@@ -24,8 +24,8 @@ class Arrays(NamedTuple):
 class ArrayDataset(Dataset):
     """Base of all data sets that are ours."""
 
-    input_type: ClassVar[type[np.float32] | type[np.int64]] = np.float32
-    """float32 numbers, or int64 tokens."""
+    input_type: ClassVar[type[np.float32] | type[np.int64] | type[np.uint8]] = np.float32
+    """float32 numbers, int64 tokens, or bytes of images that nobody has normalised yet."""
 
     @property
     def target_shape(self) -> tuple[int, ...]:

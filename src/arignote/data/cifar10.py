@@ -8,11 +8,11 @@ import numpy as np
 
 from arignote.config.spec import Spec
 from arignote.data.arguments import expect_folder, expect_no_options
-from arignote.data.augment import Images
 from arignote.data.base import Split
 from arignote.data.images import ImageDataset
 from arignote.data.labels import Labels, check_labels
 from arignote.data.npy_files import read_labelled
+from arignote.data.pixels import Images
 from arignote.data.sharding import Indices
 from arignote.errors import DataError
 

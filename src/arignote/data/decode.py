@@ -6,17 +6,23 @@ import io
 import struct
 import warnings
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeAlias
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
-from arignote.data.augment import Images
+from arignote.data.pixels import Box, Images, resized
 from arignote.data.stages import stage
 from arignote.data.storage import read_file
 from arignote.errors import DataError
 
+Window: TypeAlias = Callable[[int, int], Box]
+"""Which part is wanted of an image of so many pixels, width and height."""
+
+_SCALES = (8, 4, 2)
+"""By which libjpeg can divide the sides of an image while it decodes it."""
 _FORMATS = ("JPEG", "PNG")
 _START_PROGRAMS = ("EPS",)
 _16_BITS = ("I", "I;16", "I;16B", "I;16L", "I;16N")
@@ -55,8 +61,11 @@ def decode(path: str, size: int) -> Images:
     return decode_content(read_file(path), path, size)
 
 
-def decode_content(content: bytes, path: str, size: int) -> Images:
+def decode_content(content: bytes, path: str, size: int, window: Window | None = None) -> Images:
     """As `decode`, of the bytes of a file; `path` is what errors call it.
+
+    With `window`, that part of the image instead of its middle: brought to (size, size, 3), or
+    to the image's own shape where `size` is 0.
 
     Raises:
         BadImageError: the image is truncated, or no JPEG or PNG.
@@ -64,7 +73,9 @@ def decode_content(content: bytes, path: str, size: int) -> Images:
     try:
         # No other formats: some of Pillow's readers start programs.
         with stage("decode"), Image.open(io.BytesIO(content), formats=_FORMATS) as image:
-            return np.asarray(_fit(image, (size, size)))
+            target = (size, size) if size else image.size
+            box = window(*image.size) if window else middle(image.size, target)
+            return np.asarray(_scaled(image, box, target))
     except UnidentifiedImageError:
         raise BadImageError(f"{path} is no JPEG or PNG image") from None
     except _DAMAGED as error:
@@ -90,7 +101,8 @@ def decode_any(path: str, sample_shape: tuple[int, int, int]) -> Images:
             # Pillow warns of large pictures, and of much that is odd in a file: it decodes them.
             warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(content), formats=formats) as image:
-                fitted = _fit(image, (width, height))
+                size = (width, height)
+                fitted = _scaled(image, middle(image.size, size), size)
                 # A copy: Pillow's own memory is read-only.
                 array = np.array(fitted if channels == 3 else fitted.convert("L"))
     except UnidentifiedImageError:
@@ -100,18 +112,42 @@ def decode_any(path: str, sample_shape: tuple[int, int, int]) -> Images:
     return array.reshape(1, height, width, channels)
 
 
-def _fit(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """As RGB, and of `size` (W, H) unless that is 0."""
+def middle(image: tuple[int, int], size: tuple[int, int]) -> Box:
+    """The largest part of an `image` that is of the shape of `size`, both (W, H), in its middle."""
+    width, height = image
+    ratio = size[0] / size[1]
+    if width / height > ratio:
+        width_used, height_used = ratio * height, float(height)
+    else:
+        width_used, height_used = float(width), width / ratio
+    left, top = (width - width_used) / 2, (height - height_used) / 2
+    return left, top, left + width_used, top + height_used
+
+
+def _scaled(image: Image.Image, box: Box, size: tuple[int, int]) -> Image.Image:
+    """`box` of `image`, which nobody has decoded yet, as RGB of `size` (W, H).
+
+    A JPEG is decoded at the smallest of libjpeg's scales at which `box` still has as many pixels
+    as `size`. A pixel of the smaller scale is the mean of a square, which libjpeg has from fewer
+    coefficients: less is computed and less is resized, for values that differ by 1 or 2 of 255.
+    """
+    wide, tall = (box[2] - box[0]) / size[0], (box[3] - box[1]) / size[1]
+    scale = next((scale for scale in _SCALES if min(wide, tall) >= scale), 1)
+    if scale > 1 and image.format == "JPEG":
+        # Of all sizes that are no smaller than the one asked for, Pillow takes the smallest.
+        image.draft("RGB", (image.width // scale, image.height // scale))
+        box = (box[0] / scale, box[1] / scale, box[2] / scale, box[3] / scale)
+    return resized(_rgb(image), box, size)
+
+
+def _rgb(image: Image.Image) -> Image.Image:
     if image.mode == "P" and "transparency" in image.info:
         # Pillow warns when it drops a palette's transparency in one step.
         image = image.convert("RGBA")
     if image.mode in _16_BITS:
         # Pillow would cut such values off at 255: nearly all of the image would be white.
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    image = image.convert("RGB")
-    if not all(size):
-        return image
-    return ImageOps.fit(image, size, Image.Resampling.BILINEAR)
+    return image.convert("RGB")
 
 
 def bad_images(paths: Iterable[str]) -> list[str]:

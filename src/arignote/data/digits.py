@@ -6,9 +6,9 @@ import numpy as np
 
 from arignote.config.spec import Spec
 from arignote.data.arguments import expect_arguments, expect_no_options
-from arignote.data.augment import Images
 from arignote.data.base import Split
 from arignote.data.images import ImageDataset
+from arignote.data.pixels import Images
 from arignote.data.sharding import Indices
 from arignote.errors import UserError
 

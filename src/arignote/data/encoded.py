@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 import mmap
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from arignote.data.augment import Images
-from arignote.data.base import Split
-from arignote.data.decode import BadImageError, decode_content
+from arignote.data.decode import BadImageError, Window, decode_content
+from arignote.data.pixels import Images
 from arignote.data.sharding import Indices
 from arignote.errors import DataError
 
@@ -56,9 +56,11 @@ class EncodedImages:
         spec: str,
         advice: str,
         shape: tuple[int, ...] | None = None,
+        keep: bool = True,
     ) -> None:
         """`size` is as in `decode`; `shape` (H, W, 3) is the first image's unless given.
 
+        `keep`: keep what `images` decodes, where there is room for all.
         `spec` opens this data set, and takes the option size=N; `advice` is what to do about a
         bad image.
 
@@ -73,7 +75,7 @@ class EncodedImages:
         everything = (len(source), *self.shape)
         fits = math.prod(everything) <= _KEPT_BYTES
         self._kept: Images | None = None
-        if fits:
+        if keep and fits:
             self._kept = _shared_zeros(math.prod(everything)).reshape(everything)
         self._is_kept = _shared_zeros(len(source)).view(bool)
 
@@ -91,22 +93,35 @@ class EncodedImages:
             self._is_kept[missing] = True
         return self._kept[indices]
 
-    def _decode_all(self, indices: Indices) -> Images:
+    def parts(self, indices: Indices, windows: Sequence[Window]) -> Images:
+        """Of each of the images `indices` (N,) the part that its own of `windows` (N) says.
+
+        Decoded anew whenever it is asked for; each brought to the shape of the whole images,
+        which is returned: (N, H, W, 3).
+
+        Raises:
+            DataError: as `images`.
+        """
+        return self._decode_all(indices, windows)
+
+    def _decode_all(self, indices: Indices, windows: Sequence[Window] | None = None) -> Images:
+        def decode(place: int) -> Images:
+            return self._decode_same(int(indices[place]), windows[place] if windows else None)
+
         images = np.empty((len(indices), *self.shape), np.uint8)
         # In the order of the source, which may have to read neighbours together.
-        order = np.argsort(indices, kind="stable")
+        order = np.argsort(indices, kind="stable").tolist()
         if _alone:
-            for place in order.tolist():
-                images[place] = self._decode_same(int(indices[place]))
+            for place in order:
+                images[place] = decode(place)
             return images
         with ThreadPoolExecutor(_THREADS) as pool:
-            decoded = pool.map(self._decode_same, indices[order].tolist())
-            for place, image in zip(order, decoded, strict=True):
+            for place, image in zip(order, pool.map(decode, order), strict=True):
                 images[place] = image
         return images
 
-    def _decode_same(self, index: int) -> Images:
-        image = self._decode(index)
+    def _decode_same(self, index: int, window: Window | None) -> Images:
+        image = self._decode(index, window)
         if image.shape != self.shape:
             raise DataError(
                 f"{self._source.name(index)} is {image.shape[1]}x{image.shape[0]} pixels, the "
@@ -115,10 +130,10 @@ class EncodedImages:
             )
         return image
 
-    def _decode(self, index: int) -> Images:
+    def _decode(self, index: int, window: Window | None = None) -> Images:
         content = self._source.read(index)
         try:
-            return decode_content(content, self._source.name(index), self._size)
+            return decode_content(content, self._source.name(index), self._size, window)
         except BadImageError as error:
             raise DataError(f"{error}: {self._advice}") from None
 
@@ -129,21 +144,3 @@ def _shared_zeros(size: int) -> npt.NDArray[np.uint8]:
     Its pages take memory only once they are written.
     """
     return np.frombuffer(mmap.mmap(-1, max(size, 1)), np.uint8)[:size]
-
-
-def encoded_splits(
-    train: ImageSource,
-    validation: ImageSource,
-    *,
-    size: int,
-    spec: str,
-    advice: str = "replace it",
-) -> dict[Split, EncodedImages]:
-    """Both splits, all images of the first one's shape; the rest is as for `EncodedImages`.
-
-    Raises:
-        DataError: the first image of `train` cannot be decoded.
-    """
-    first = EncodedImages(train, size=size, spec=spec, advice=advice)
-    other = EncodedImages(validation, size=size, spec=spec, advice=advice, shape=first.shape)
-    return {"train": first, "validation": other}

@@ -12,10 +12,10 @@ import numpy.typing as npt
 
 from arignote.config.spec import Spec
 from arignote.data.arguments import expect_folder, expect_no_options
-from arignote.data.augment import Images
 from arignote.data.base import Split
 from arignote.data.images import ImageDataset
 from arignote.data.labels import PlacedLabels, number_classes
+from arignote.data.pixels import Images
 from arignote.data.sharding import Indices
 from arignote.errors import DataError
 

@@ -11,13 +11,9 @@ from pydantic import BaseModel, ConfigDict
 from arignote.config.settings import Count
 from arignote.config.spec import Spec, parse_options
 from arignote.data.arguments import expect_folder
-from arignote.data.augment import Images
-from arignote.data.base import Split
 from arignote.data.class_folders import IMAGES, ClassFiles, labels, paths
 from arignote.data.decode import ImageFiles, bad_images
-from arignote.data.encoded import encoded_splits
-from arignote.data.images import ImageDataset
-from arignote.data.sharding import Indices
+from arignote.data.encoded_dataset import EncodedDataset
 from arignote.errors import DataError
 
 _FORM = "imagefolder:DIR[,skip_bad=true][,size=N]"
@@ -32,7 +28,7 @@ class ImageFolderOptions(BaseModel):
     size: Count = 0
 
 
-class ImageFolder(ImageDataset):
+class ImageFolder(EncodedDataset):
     """`imagefolder:DIR`: samples (3, H, W), classes named after the folders in DIR/train.
 
     Validation images are in DIR/val, DIR/validation or DIR/test, the first of these that
@@ -63,17 +59,13 @@ class ImageFolder(ImageDataset):
             train, validation = (_without(files, set(bad)) for files in (train, validation))
         size = options.size
         spec = f"imagefolder:{folder}{f',size={size}' if size else ''}"
-        self._files = encoded_splits(
+        super().__init__(
             ImageFiles(paths(train)),
             ImageFiles(paths(validation)),
             size=size,
             spec=spec,
             advice=f"replace it, or leave out such files with {spec},skip_bad=true",
-        )
-        shape = self._files["train"].shape
-        super().__init__(
             classes=classes,
-            sample_shape=(3, shape[0], shape[1]),
             train_labels=labels(train, classes),
             validation_labels=labels(validation, classes),
             augment=augment,
@@ -107,9 +99,6 @@ class ImageFolder(ImageDataset):
         dataset = cls(folder, options, augment=augment, bad=known["skipped"])
         dataset.learn(known)
         return dataset
-
-    def _images(self, split: Split, indices: Indices) -> Images:
-        return self._files[split].images(indices)
 
 
 def _without(classes: ClassFiles, bad: set[str]) -> ClassFiles:

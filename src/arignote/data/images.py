@@ -11,8 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from arignote.data.arrays import ArrayDataset, Arrays
-from arignote.data.augment import Images, augment, check_mode
+from arignote.data.augmentation.base import Augmentation
+from arignote.data.augmentation.chain import apply_steps, open_steps
 from arignote.data.base import Split
+from arignote.data.draws import Bits, sample_bits
+from arignote.data.pixels import Images
 from arignote.data.sharding import Indices
 from arignote.data.stages import stage
 from arignote.data.statistics import Statistics, count_values, statistics
@@ -46,13 +49,13 @@ class ImageDataset(ArrayDataset):
         """Labels have shape (N,).
 
         Raises:
-            UserError: `augment` is no mode that we know.
+            UserError: `augment` is no augmentation that we know, or not for such images.
         """
         self.classes = classes
         self.sample_shape = sample_shape
         self.train_size = len(train_labels)
         self.validation_size = len(validation_labels)
-        self._augment = check_mode(augment)
+        self._steps = open_steps(augment, sample_shape[0])
         self._labels: dict[Split, npt.NDArray[np.integer]] = {
             "train": train_labels,
             "validation": validation_labels,
@@ -93,7 +96,11 @@ class ImageDataset(ArrayDataset):
         self.load_images(split, indices, images, seed=seed, epoch=epoch)
         with stage("copy"):
             normalise(images, self.mean, self.deviation, out.inputs)
-            out.targets[:] = self._labels[split][indices]
+            out.targets[:] = self.labels(split, indices)
+
+    def labels(self, split: Split, indices: Indices) -> npt.NDArray[np.integer]:
+        """The targets of samples `indices` (N,), shape (N,)."""
+        return self._labels[split][indices]
 
     def load_images(
         self, split: Split, indices: Indices, out: Images, *, seed: int = 0, epoch: int = 0
@@ -103,12 +110,28 @@ class ImageDataset(ArrayDataset):
         Raises:
             DataError: an image cannot be read.
         """
-        images = self._images(split, indices)
-        if split == "train":
+        if split == "validation":
+            images = self._images(split, indices)
+        else:
+            bits = sample_bits(indices, seed=seed, epoch=epoch)
+            images, steps = self._training_images(indices, bits)
             with stage("augment"):
-                images = augment(images, indices, self._augment, seed=seed, epoch=epoch)
+                images = apply_steps(steps, images, bits)
         with stage("copy"):
             out[:] = images
+
+    def _training_images(
+        self, indices: Indices, bits: Bits
+    ) -> tuple[Images, Sequence[Augmentation]]:
+        """The images `indices` (N,) and what is left to be done with them.
+
+        A member that does the first steps in another way, with the samples' `bits` (N,), leaves
+        out those.
+
+        Raises:
+            DataError: one of them cannot be read.
+        """
+        return self._images("train", indices), self._steps
 
     def brightness(self, inputs: torch.Tensor) -> torch.Tensor:
         """Undo the normalisation of `inputs` (N, C, H, W): 0 (no light) ... 1."""

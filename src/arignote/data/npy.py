@@ -11,11 +11,12 @@ import numpy.typing as npt
 from arignote.config.spec import Spec
 from arignote.data.arguments import expect_folder, expect_no_options
 from arignote.data.arrays import ArrayDataset, Arrays
-from arignote.data.augment import Images, refuse_augmentation
+from arignote.data.augmentation.chain import refuse_augmentation
 from arignote.data.base import Split
 from arignote.data.images import ImageDataset
 from arignote.data.labels import Labels, PlacedLabels, named_classes, read_class_names
 from arignote.data.npy_files import read_labelled
+from arignote.data.pixels import Images
 from arignote.data.sharding import Indices
 from arignote.errors import DataError
 

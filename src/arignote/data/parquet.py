@@ -10,12 +10,9 @@ from arignote.config.settings import Count
 from arignote.config.spec import Spec, parse_options
 from arignote.data.arguments import expect_arguments
 from arignote.data.arrays import ArrayDataset
-from arignote.data.augment import Images, refuse_augmentation
-from arignote.data.base import Split
-from arignote.data.encoded import encoded_splits
-from arignote.data.images import ImageDataset
+from arignote.data.augmentation.chain import refuse_augmentation
+from arignote.data.encoded_dataset import EncodedDataset
 from arignote.data.labelled_texts import LabelledTexts, TextOptions
-from arignote.data.sharding import Indices
 from arignote.errors import UserError
 
 if TYPE_CHECKING:
@@ -70,7 +67,7 @@ class Parquet(ArrayDataset):
         return ParquetTexts(tables, options)
 
 
-class ParquetImages(Parquet, ImageDataset):
+class ParquetImages(Parquet, EncodedDataset):
     """Samples (3, H, W). Groups of rows are read when an image in them is asked for.
 
     All images become RGB.
@@ -84,18 +81,15 @@ class ParquetImages(Parquet, ImageDataset):
         Raises:
             DataError: an image is bad.
         """
-        self._splits = encoded_splits(*tables.images(), size=options.size, spec=str(spec))
-        height, width = self._splits["train"].shape[:2]
         super().__init__(
+            *tables.images(),
+            size=options.size,
+            spec=str(spec),
             classes=tables.classes,
-            sample_shape=(3, height, width),
             train_labels=tables.train_labels,
             validation_labels=tables.validation_labels,
             augment=augment,
         )
-
-    def _images(self, split: Split, indices: Indices) -> Images:
-        return self._splits[split].images(indices)
 
 
 class ParquetTexts(Parquet, LabelledTexts):

@@ -11,9 +11,15 @@ from pydantic import BaseModel, ConfigDict
 from arignote.config.settings import Count
 from arignote.config.spec import Spec, parse_options
 from arignote.data.arguments import expect_folder
-from arignote.data.augment import Images, crops, mirrored, mirrors, sample_bits, window_corners
+from arignote.data.augmentation.base import Augmentation
+from arignote.data.augmentation.chain import apply_steps
+from arignote.data.augmentation.crop import Crop, corners
+from arignote.data.augmentation.mirror import Mirror, mirrored
+from arignote.data.augmentation.resized_crop import ResizedCrop
 from arignote.data.base import Split
+from arignote.data.draws import Bits, sample_bits
 from arignote.data.images import ImageDataset
+from arignote.data.pixels import Images
 from arignote.data.shard_index import CHANNELS, read_index, read_labels
 from arignote.data.sharding import Indices
 from arignote.data.stages import stage
@@ -40,7 +46,8 @@ class Shards(ImageDataset):
     Without `size` samples are as large as stored, but 224 of 256, as the papers on ImageNet
     have it. A smaller sample is a window of the stored image: in training, where `augment` says
     crop, a random one, else the middle. (Where nothing is cut off, a crop reflects the borders,
-    as with all image sets.) Mean and deviation are those of all stored training pixels.
+    as with all image sets.) A resized-crop is cut out of all that is stored. Mean and deviation
+    are those of all stored training pixels.
     """
 
     def __init__(self, folder: Path, options: ShardsOptions, *, augment: str) -> None:
@@ -92,19 +99,43 @@ class Shards(ImageDataset):
         Raises:
             DataError: a shard cannot be mapped.
         """
-        mode = self._augment if split == "train" else "none"
-        if crops(mode) and not self._room:
+        if split == "validation":
+            self._copy(split, indices, self._middle(len(indices)), out)
+            return
+        steps = self._steps
+        if steps and isinstance(steps[0], Crop) and not self._room:
             super().load_images(split, indices, out, seed=seed, epoch=epoch)
             return
         bits = sample_bits(indices, seed=seed, epoch=epoch)
-        windows = self._middle(len(indices))
-        if crops(mode):
-            y, x = window_corners((self._room, self._room), bits)
-            windows = windows._replace(y=y, x=x)
-        if mirrors(mode):
-            windows = windows._replace(mirrored=mirrored(bits))
+        if steps and isinstance(steps[0], ResizedCrop):
+            self._cut(steps[0], indices, bits, out)
+            steps = steps[1:]
+        else:
+            windows, steps = self._windows(bits)
+            self._copy(split, indices, windows, out)
+        if steps:
+            with stage("augment"):
+                out[:] = apply_steps(steps, out, bits)
+
+    def _windows(self, bits: Bits) -> tuple[Windows, tuple[Augmentation, ...]]:
+        """What is copied of samples that have `bits` (N,), and the steps that remain then."""
+        windows, steps = self._middle(len(bits)), self._steps
+        if steps and isinstance(steps[0], Crop):
+            y, x = corners((self._room, self._room), bits)
+            windows, steps = windows._replace(y=y, x=x), steps[1:]
+        if steps and isinstance(steps[0], Mirror):
+            windows, steps = windows._replace(mirrored=mirrored(bits)), steps[1:]
+        return windows, steps
+
+    def _copy(self, split: Split, indices: Indices, windows: Windows, out: Images) -> None:
         with stage("copy"):
             self._stored[split].copy(indices, windows, out)
+
+    def _cut(self, crop: ResizedCrop, indices: Indices, bits: Bits, out: Images) -> None:
+        stored, size = self._stored["train"], (out.shape[1], out.shape[2])
+        with stage("augment"):
+            for target, index, own in zip(out, indices.tolist(), bits.tolist(), strict=True):
+                target[:] = crop.cut(stored.image(index), own, size)
 
     def _images(self, split: Split, indices: Indices) -> Images:
         images = np.empty((len(indices), *self.sample_shape[1:], CHANNELS), np.uint8)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from arignote.data.augment import Images
+from arignote.data.pixels import Images
 from arignote.data.shard_index import CHANNELS, ShardFile, SplitIndex, check_shard
 from arignote.data.sharding import Indices
 from arignote.errors import DataError
@@ -63,6 +63,16 @@ class StoredImages:
                     target[..., channel] = source[:, ::-1, channel]
             else:
                 target[:] = source
+
+    def image(self, index: int) -> Images:
+        """All of image `index`, (size, size, 3), mapped.
+
+        Raises:
+            DataError: its shard cannot be mapped.
+        """
+        shard = int(np.searchsorted(self._ends, index, side="right"))
+        mapped: Images = self._images(shard)[index - self._starts[shard]]
+        return mapped
 
     def _images(self, number: int) -> Images:
         """The images (N, size, size, 3) of shard `number`, mapped."""

@@ -10,9 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from arignote.config.spec import Spec, parse_options
 from arignote.data.arguments import expect_arguments
-from arignote.data.augment import Images
 from arignote.data.base import Split
 from arignote.data.images import ImageDataset
+from arignote.data.pixels import Images
 from arignote.data.sharding import Indices
 from arignote.errors import UserError
 

@@ -12,8 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from arignote.config.spec import Spec, parse_options
 from arignote.data.arguments import expect_arguments
 from arignote.data.arrays import ArrayDataset, Arrays
-from arignote.data.augment import refuse_augmentation, sample_bits
+from arignote.data.augmentation.chain import refuse_augmentation
 from arignote.data.base import Split
+from arignote.data.draws import sample_bits
 from arignote.data.sharding import Indices
 from arignote.data.vocabulary import BYTES
 from arignote.errors import DataError

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from arignote.config.spec import Spec, parse_options
 from arignote.data.arguments import expect_folder
-from arignote.data.augment import refuse_augmentation
+from arignote.data.augmentation.chain import refuse_augmentation
 from arignote.data.class_folders import ClassFiles, Layout, labels, paths
 from arignote.data.labelled_texts import LabelledTexts, TextOptions, TextSplit
 from arignote.data.text import read_utf8

@@ -13,8 +13,8 @@ from PIL import Image
 from torch.utils.data import DataLoader, IterableDataset, default_collate
 
 from arignote.config.spec import Spec
-from arignote.data.augment import sample_bits
 from arignote.data.base import Batch, Dataset, Split
+from arignote.data.draws import sample_bits
 from arignote.data.sharding import Indices
 from arignote.errors import DataError, UserError
 

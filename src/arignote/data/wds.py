@@ -9,13 +9,9 @@ from pydantic import BaseModel, ConfigDict
 from arignote.config.settings import Count
 from arignote.config.spec import Spec, parse_options
 from arignote.data.arguments import expect_arguments
-from arignote.data.augment import Images
-from arignote.data.base import Split
-from arignote.data.encoded import encoded_splits
-from arignote.data.images import ImageDataset
+from arignote.data.encoded_dataset import EncodedDataset
 from arignote.data.labels import PlacedLabels, named_classes, read_class_names
 from arignote.data.patterns import match_files, validation_files
-from arignote.data.sharding import Indices
 from arignote.data.tar_index import TarImages
 from arignote.errors import DataError
 
@@ -31,7 +27,7 @@ class WebDatasetOptions(BaseModel):
     size: Count = 0
 
 
-class WebDataset(ImageDataset):
+class WebDataset(EncodedDataset):
     """`wds:PATTERN`: samples (3, H, W) of KEY.jpg, .jpeg or .png, labels of KEY.cls or KEY.json.
 
     Tars are indexed when they are opened; images are then read where they lie, in any order.
@@ -61,11 +57,12 @@ class WebDataset(ImageDataset):
             PlacedLabels(train.labels, pattern),
             PlacedLabels(validation.labels, other),
         )
-        self._splits = encoded_splits(train, validation, size=options.size, spec=str(spec))
-        height, width = self._splits["train"].shape[:2]
         super().__init__(
+            train,
+            validation,
+            size=options.size,
+            spec=str(spec),
             classes=classes,
-            sample_shape=(3, height, width),
             train_labels=train.labels,
             validation_labels=validation.labels,
             augment=augment,
@@ -82,6 +79,3 @@ class WebDataset(ImageDataset):
         expect_arguments(spec, 1, _FORM)
         options = parse_options(WebDatasetOptions, spec, "data set wds")
         return cls(spec, options, augment=augment)
-
-    def _images(self, split: Split, indices: Indices) -> Images:
-        return self._splits[split].images(indices)

@@ -22,6 +22,7 @@ from arignote.config.model_source import find_model
 from arignote.config.settings import Settings
 from arignote.config.spec import parse_spec
 from arignote.data.base import Dataset
+from arignote.data.byte_images import fed_dataset
 from arignote.errors import ArignoteError
 from arignote.loading.channel import Message, cut, receive, send
 from arignote.orphan import die_with_parent
@@ -52,12 +53,16 @@ def describe(settings: Settings, dataset: Dataset, *, own_data: bool) -> Message
 
 
 def open_described(description: Message) -> Dataset:
-    """The data set, as the worker has it.
+    """The data set, as the worker is fed from it.
 
     Raises:
         UserError: it cannot be opened (any more).
     """
     settings = Settings(**description["settings"])
+    return fed_dataset(_open(settings, description), settings.loading.normalise)
+
+
+def _open(settings: Settings, description: Message) -> Dataset:
     if not description["own_data"]:
         spec = parse_spec(settings.run.data)
         kind: type[Dataset] = DATA.load(spec.name)

@@ -40,7 +40,7 @@ class AlexNet(Model):
         "train.epochs": 70,
         "train.batch_size": 128,
         # The paper, section 4.1: random crops of 224 from 256, and mirror images.
-        "train.augment": "crop-mirror",
+        "train.augment": "crop+mirror",
         "optimizer.learning_rate": 0.01,
         "optimizer.momentum": 0.9,
         "optimizer.weight_decay": 5e-4,
@@ -104,7 +104,7 @@ class AlexNetOWT(Model):
         # the 256 together, decay 1e-4, a tenth every 30 of 90 epochs.
         "train.epochs": 90,
         "train.batch_size": 32,
-        "train.augment": "crop-mirror",
+        "train.augment": "crop+mirror",
         "optimizer.learning_rate": 0.01,
         "optimizer.momentum": 0.9,
         "optimizer.weight_decay": 1e-4,
@@ -152,7 +152,7 @@ class Cifar10AlexNet(Model):
     defaults = {
         "train.epochs": 70,
         "train.batch_size": 128,
-        "train.augment": "crop-mirror",
+        "train.augment": "crop+mirror",
         "optimizer.learning_rate": 0.01,
         "optimizer.momentum": 0.9,
         "optimizer.weight_decay": 5e-4,

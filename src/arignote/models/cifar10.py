@@ -67,7 +67,7 @@ class Cifar10Toy(Model):
         # All from Theano-MPI's cifar10.py; its batch of 256 was that of all workers together.
         "train.epochs": 70,
         "train.batch_size": 256,
-        "train.augment": "crop-mirror",
+        "train.augment": "crop+mirror",
         "optimizer.learning_rate": 0.01,
         "optimizer.momentum": 0.9,
         "optimizer.weight_decay": 1e-4,

@@ -33,7 +33,7 @@ class GoogLeNet(Model):
         # curve of 240. (The paper: momentum 0.9, 4 % less every 8 epochs.)
         "train.epochs": 90,
         "train.batch_size": 32,
-        "train.augment": "crop-mirror",
+        "train.augment": "crop+mirror",
         "optimizer.learning_rate": 0.005,
         "optimizer.momentum": 0.9,
         "optimizer.weight_decay": 2e-4,

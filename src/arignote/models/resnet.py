@@ -32,7 +32,7 @@ class ResNet50(Model):
         # batch norm (Goyal).
         "train.epochs": 90,
         "train.batch_size": 32,
-        "train.augment": "crop-mirror",
+        "train.augment": "crop+mirror",
         "optimizer.learning_rate": 0.0125,
         "optimizer.momentum": 0.9,
         # Goyal's; Theano-MPI and the paper have plain momentum.

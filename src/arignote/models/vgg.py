@@ -24,7 +24,7 @@ class VGG16(Model):
         # for 256, divided by ten three times, 74 epochs. Decay and momentum are the same.
         "train.epochs": 40,
         "train.batch_size": 64,
-        "train.augment": "crop-mirror",
+        "train.augment": "crop+mirror",
         "optimizer.learning_rate": 0.002,
         "optimizer.momentum": 0.9,
         "optimizer.weight_decay": 5e-4,

@@ -33,7 +33,7 @@ class ViTTiny(Model):
         # and its cosine ends at 1e-5, ours at 0.
         "train.epochs": 300,
         "train.batch_size": 128,
-        "train.augment": "crop-mirror",
+        "train.augment": "crop+mirror",
         "optimizer.name": "adamw",
         "optimizer.learning_rate": 9.765625e-07,
         "optimizer.weight_decay": 0.05,

@@ -30,7 +30,7 @@ class WideResNet28x4(Model):
         # Nesterov momentum, decay of all parameters, crops after padding by 4, mirror images.
         "train.epochs": 200,
         "train.batch_size": 128,
-        "train.augment": "crop-mirror",
+        "train.augment": "crop+mirror",
         "optimizer.learning_rate": 0.1,
         "optimizer.momentum": 0.9,
         "optimizer.nesterov": True,

@@ -4,10 +4,11 @@ Entries are strings, so that listing a family imports none of its members: the l
 and `arignote list` know every name without importing torch.
 """
 
+from arignote.registry.augmentations import AUGMENTATIONS
 from arignote.registry.base import Entry, Registry
 from arignote.registry.data import DATA
 from arignote.registry.exchange import CODECS, ROUTES
 from arignote.registry.models import MODELS
 from arignote.registry.rules import RULES
 
-__all__ = ["CODECS", "DATA", "MODELS", "ROUTES", "RULES", "Entry", "Registry"]
+__all__ = ["AUGMENTATIONS", "CODECS", "DATA", "MODELS", "ROUTES", "RULES", "Entry", "Registry"]

@@ -14,6 +14,7 @@ import torch
 from arignote.config.settings import Settings
 from arignote.config.spec import parse_spec
 from arignote.data.base import Batch, Dataset
+from arignote.data.byte_images import fed_dataset
 from arignote.data.sharding import Indices
 from arignote.data.stages import STAGES, take_seconds
 from arignote.loading.pool import Pool, Shapes, Want
@@ -159,16 +160,20 @@ def open_feed(
         own_data: the model's `data` opens the data set: then it has loaders only when told to.
         samples: the most that a batch has.
         worker: its rank.
+
+    Raises:
+        UserError: the device is to normalise what is no set of images of ours.
     """
+    fed = fed_dataset(dataset, settings.loading.normalise)
     if server is None:
-        return OwnFeed(dataset, settings.run.seed)
+        return OwnFeed(fed, settings.run.seed)
     if own_data and settings.loading.loaders is None:
         server.close()
-        return OwnFeed(dataset, settings.run.seed)
+        return OwnFeed(fed, settings.run.seed)
     pool = Pool(
         server,
         describe(settings, dataset, own_data=own_data),
-        Shapes.of(dataset),
+        Shapes.of(fed),
         loaders=loader_count(settings),
         samples=samples,
         ahead_bytes=settings.loading.ahead_mib * 2**20,

@@ -30,6 +30,7 @@ from arignote.trainer.batch_norm import synchronise_batch_norm
 from arignote.trainer.device_defaults import wants_channels_last, with_device_defaults
 from arignote.trainer.feed import open_feed
 from arignote.trainer.parts import Parts
+from arignote.trainer.placing import Placing
 from arignote.trainer.schedule import learning_rate_factor
 from arignote.trainer.task import Task
 
@@ -72,7 +73,14 @@ class TorchTask(Task):
         self._fp64 = settings.train.precision == "fp64"
         self._amp, scaler = self._precision()
         module = self._build()
-        self._channels_last = wants_channels_last(settings, module)
+        on_device = settings.loading.normalise == "device"
+        self._placing = Placing(
+            device,
+            double=self._fp64,
+            channels_last=wants_channels_last(settings, module),
+            mean=self.dataset.mean if on_device else (),
+            deviation=self.dataset.deviation if on_device else (),
+        )
         optimizer = model.optimizer(p for p in module.parameters() if p.requires_grad)
         self.replica: TorchReplica = TorchReplica(
             module,
@@ -148,7 +156,7 @@ class TorchTask(Task):
         asked = indices if len(indices) else self._parts.order(epoch)[:1]
         batch = self.feed.train(epoch, asked, self._parts.upcoming(epoch, consumed, part))
         recorder.end("wait")
-        batch = self._place(batch)
+        batch = self._placing.place(batch)
         epochs_done = epoch + consumed / self.train_size
         self._set_rate(epochs_done)
         self.replica.module.train()
@@ -189,16 +197,6 @@ class TorchTask(Task):
                 vector.zero_()
         self._outputs = None
         return 0.0
-
-    def _place(self, batch: Batch) -> Batch:
-        inputs, targets = (
-            tensor.double() if self._fp64 and tensor.is_floating_point() else tensor
-            for tensor in batch
-        )
-        inputs = inputs.to(self.device, non_blocking=True)
-        if self._channels_last and inputs.ndim == 4:
-            inputs = inputs.contiguous(memory_format=torch.channels_last)
-        return Batch(inputs, targets.to(self.device, non_blocking=True))
 
     def _set_rate(self, epochs_done: float) -> None:
         factor = learning_rate_factor(
@@ -244,7 +242,7 @@ class TorchTask(Task):
         for start, raw in zip(starts, self.feed.validation(batches), strict=False):
             if stopping():
                 return
-            batch = self._place(raw)
+            batch = self._placing.place(raw)
             with self._autocast():
                 loss = float(self.model.loss(batch))
             top1, top5 = self._error(batch.targets, 1), self._error(batch.targets, 5)

@@ -13,8 +13,8 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from arignote.data.augment import Images
 from arignote.data.decode import BadImageError, decode_content
+from arignote.data.pixels import Images
 from arignote.data.prepare.samples import Sample
 from arignote.data.statistics import Counts, count_values
 from arignote.data.storage import read_file

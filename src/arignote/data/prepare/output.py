@@ -22,7 +22,7 @@ from typing import IO
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from arignote.data.augment import Images
+from arignote.data.pixels import Images
 from arignote.data.shard_index import INDEX, PROGRESS, ShardFile
 from arignote.durable import flush
 from arignote.errors import DataError

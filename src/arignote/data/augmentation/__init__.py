@@ -1,0 +1,1 @@
+"""How training images are changed at random: a file for each step of `train.augment`."""
