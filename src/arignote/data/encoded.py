@@ -56,8 +56,11 @@ class EncodedImages:
         spec: str,
         advice: str,
         shape: tuple[int, ...] | None = None,
+        keep_bytes: int | None = None,
     ) -> None:
         """`size` is as in `decode`; `shape` (H, W, 3) is the first image's unless given.
+
+        If all pixels fit into `keep_bytes` (2 GiB unless given), they are kept once decoded.
 
         `spec` opens this data set, and takes the option size=N; `advice` is what to do about a
         bad image.
@@ -71,7 +74,8 @@ class EncodedImages:
         self._advice = advice
         self.shape = self._decode(0).shape if shape is None else shape
         everything = (len(source), *self.shape)
-        fits = math.prod(everything) <= _KEPT_BYTES
+        most = _KEPT_BYTES if keep_bytes is None else keep_bytes
+        fits = math.prod(everything) <= most
         self._kept: Images | None = None
         if fits:
             self._kept = _shared_zeros(math.prod(everything)).reshape(everything)
@@ -138,12 +142,20 @@ def encoded_splits(
     size: int,
     spec: str,
     advice: str = "replace it",
+    keep_bytes: int | None = None,
 ) -> dict[Split, EncodedImages]:
     """Both splits, all images of the first one's shape; the rest is as for `EncodedImages`.
 
     Raises:
         DataError: the first image of `train` cannot be decoded.
     """
-    first = EncodedImages(train, size=size, spec=spec, advice=advice)
-    other = EncodedImages(validation, size=size, spec=spec, advice=advice, shape=first.shape)
+    first = EncodedImages(train, size=size, spec=spec, advice=advice, keep_bytes=keep_bytes)
+    other = EncodedImages(
+        validation,
+        size=size,
+        spec=spec,
+        advice=advice,
+        shape=first.shape,
+        keep_bytes=keep_bytes,
+    )
     return {"train": first, "validation": other}

@@ -20,16 +20,18 @@ from arignote.data.images import ImageDataset
 from arignote.data.sharding import Indices
 from arignote.errors import DataError
 
-_FORM = "imagefolder:DIR[,skip_bad=true][,size=N]"
+_FORM = "imagefolder:DIR[,skip_bad=true][,size=N][,keep=false]"
 
 
 class ImageFolderOptions(BaseModel):
-    """What to do with images that are bad or of different sizes."""
+    """What to do with images that are bad or of different sizes; whether to keep them decoded."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     skip_bad: bool = False
     size: Count = 0
+    keep: bool = True
+    """What fits into memory; if not, each is decoded whenever it is needed."""
 
 
 class ImageFolder(ImageDataset):
@@ -69,6 +71,7 @@ class ImageFolder(ImageDataset):
             size=size,
             spec=spec,
             advice=f"replace it, or leave out such files with {spec},skip_bad=true",
+            keep_bytes=None if options.keep else 0,
         )
         shape = self._files["train"].shape
         super().__init__(
@@ -81,7 +84,7 @@ class ImageFolder(ImageDataset):
 
     @classmethod
     def open(cls, spec: Spec, *, augment: str) -> ImageFolder:
-        """Open `imagefolder:DIR[,skip_bad=true][,size=N]`.
+        """Open `imagefolder:DIR[,skip_bad=true][,size=N][,keep=false]`.
 
         Raises:
             UserError: the spec is not of that form.
