@@ -58,8 +58,8 @@ def verify(folder: str) -> None:
             click.echo(damage)
     if found:
         raise DataError(
-            f"{len(found):,} of {len(index.files):,} files in {folder} are damaged: copy them again, or "
-            "prepare the data anew with --force"
+            f"{len(found):,} of {len(index.files):,} files in {folder} are damaged: copy them "
+            "again, or prepare the data anew with --force"
         )
     click.echo(f"{folder}: all {len(index.files):,} files are as they were written")
 
