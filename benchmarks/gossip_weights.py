@@ -8,6 +8,8 @@ python benchmarks/gossip_weights.py
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 
 PUSHES = 200_000
@@ -28,4 +30,4 @@ def equal_workers(workers: int, generator: np.random.Generator) -> float:
 if __name__ == "__main__":
     for count in (2, 4, 8, 16):
         equal = equal_workers(count, np.random.default_rng(0))
-        print(f"{count:2} workers: as {equal:.2f} equal ones")
+        sys.stdout.write(f"{count:2} workers: as {equal:.2f} equal ones\n")

@@ -36,7 +36,8 @@ MPICH = Path(sys.prefix) / "mpich" / "bin" / "mpiexec"
 TESTS = Path(__file__).parent
 START_WORKERS = (
     *("tests/runs/", "tests/netlab/", "tests/bench/test_cli.py"),
-    *("tests/bench/test_rule_benches.py", "tests/comm/test_lost_worker.py"),
+    *("tests/bench/test_loader_run.py", "tests/bench/test_rule_benches.py"),
+    "tests/comm/test_lost_worker.py",
     "tests/common/test_every_world.py",
     *("tests/launch/test_doctor.py", "tests/test_lean.py"),
 )

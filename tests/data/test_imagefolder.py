@@ -132,6 +132,16 @@ def test_a_split_too_large_to_keep_reads_samples_each_time(folder, monkeypatch):
         data.train_batch(indices, seed=0, epoch=0)
 
 
+def test_nothing_is_kept_if_told_so(folder):
+    data = open_data(f"imagefolder:{folder},keep=false", "none")
+    indices = np.array([4, 0, 4])
+    expected = open_data(f"imagefolder:{folder}", "none").train_batch(indices, seed=0, epoch=0)
+    assert data.train_batch(indices, seed=0, epoch=0).inputs.equal(expected.inputs)
+    shutil.rmtree(folder / "train")
+    with pytest.raises(DataError, match=r"dog/a.png cannot be read"):
+        data.train_batch(np.array([3]), seed=0, epoch=0)
+
+
 # Resized crop
 
 

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import os
-import platform
 import sys
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Any
 
-import psutil
 import torch
 
 from arignote import failure
+from arignote.bench.machine import machine_facts
 from arignote.bench.rows import REPORT_PREFIX, Measured, Report
 from arignote.comm.base import World
 from arignote.comm.crew import Crew
@@ -58,24 +56,9 @@ def progress(world: World, text: str) -> None:
 def _machine(crew: Crew, load: float) -> dict[str, Any]:
     world = crew.workers
     return {
-        "cpu": _cpu(),
-        "cores": psutil.cpu_count(logical=False) or os.cpu_count(),
-        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
-        "load_before": round(load, 2),
+        **machine_facts(load),
         "servers": crew.servers,
         "hosts": len({peer.host for peer in world.peers}),
         "threads_per_worker": torch.get_num_threads(),
-        "system": f"{platform.system()} {platform.release()}",
-        "python": platform.python_version(),
-        "torch": str(torch.__version__),
         "mpi": world.library,
     }
-
-
-def _cpu() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()

@@ -6,22 +6,34 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from statistics import median, quantiles
-from typing import Any
+from typing import Any, ClassVar
 
 REPORT_PREFIX = "arignote-bench "
 """The line on rank 0's stdout that holds the report begins with it."""
 FP32_BYTES = 4
 
 
+_KINDS: dict[str, type[Measured]] = {}
+"""Those that are known by a name: whoever parses them has imported them."""
+
+
 @dataclass(frozen=True)
 class Measured:
     """Base of all rows."""
 
+    kind: ClassVar[str] = ""
+    """What JSON calls them."""
+
+    def __init_subclass__(cls, *, kind: str = "") -> None:
+        super().__init_subclass__()
+        cls.kind = kind
+        if kind:
+            _KINDS[kind] = cls
+
     def to_json(self) -> dict[str, Any]:
         """The fields that this row has, and what kind of row it is."""
         found = {key: value for key, value in asdict(self).items() if value is not None}
-        names = [name for name, kind in _KINDS.items() if type(self) is kind]
-        return {"kind": names[0], **found} if names else found
+        return {"kind": self.kind, **found} if self.kind else found
 
 
 @dataclass(frozen=True)
@@ -73,7 +85,7 @@ def saturation(
 
 
 @dataclass(frozen=True)
-class PaceRow(Measured):
+class PaceRow(Measured, kind="pace"):
     """A rule with one slow worker, the last."""
 
     name: str
@@ -118,7 +130,7 @@ class PaceRow(Measured):
 
 
 @dataclass(frozen=True)
-class StreamRow(Measured):
+class StreamRow(Measured, kind="stream"):
     """Some workers that visit the centre without pause."""
 
     workers: int
@@ -144,7 +156,7 @@ class StreamRow(Measured):
 
 
 @dataclass(frozen=True)
-class LoadRow(Measured):
+class LoadRow(Measured, kind="load"):
     """Some workers that visit servers every period."""
 
     workers: int
@@ -162,7 +174,7 @@ class LoadRow(Measured):
 
 
 @dataclass(frozen=True)
-class ModelRow(Measured):
+class ModelRow(Measured, kind="model"):
     """When servers are full: by the model, and as measured."""
 
     period: int
@@ -187,7 +199,7 @@ def measured_saturation(loads: Sequence[LoadRow]) -> float | None:
 
 
 @dataclass(frozen=True)
-class CommRow(Measured):
+class CommRow(Measured, kind="comm"):
     """What exchanging costs a step of a rule, mean over workers and steps."""
 
     name: str
@@ -200,15 +212,6 @@ class CommRow(Measured):
     def seconds(self) -> float:
         """All of it."""
         return self.comm_seconds + self.sync_seconds
-
-
-_KINDS: dict[str, type[Measured]] = {
-    "pace": PaceRow,
-    "stream": StreamRow,
-    "load": LoadRow,
-    "model": ModelRow,
-    "comm": CommRow,
-}
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from arignote.cli.bench_common import (
     print_report,
     run_bench,
 )
+from arignote.cli.bench_loader import loader
 from arignote.cli.bench_rules import centre, straggler
 from arignote.cli.options import placement_options
 
@@ -26,11 +27,12 @@ _DEFAULT_ELEMENTS = "1000,100000,10000000"
 
 @click.group()
 def bench() -> None:
-    """Time our exchanges, steps and rules beside others, in one run."""
+    """Time our exchanges, steps, rules and loaders beside others, in one run."""
 
 
 bench.add_command(straggler)
 bench.add_command(centre)
+bench.add_command(loader)
 
 
 @bench.command(context_settings={"show_default": True})

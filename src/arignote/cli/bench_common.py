@@ -86,8 +86,6 @@ def check_memory(needed_gib: float, workers: int, elements: int, advice: str) ->
 
 def run_bench(settings: Settings, program: str, request: str, *, dry_run: bool) -> Report | int:
     """The report of the workers; an exit code where there is none."""
-    from arignote.bench.report import commit
-    from arignote.bench.rows import REPORT_PREFIX, Report
     from arignote.launch.ending import failed
     from arignote.launch.start import prepare, run_script
 
@@ -98,17 +96,26 @@ def run_bench(settings: Settings, program: str, request: str, *, dry_run: bool) 
     # The launcher may be on another host than rank 0, so its stdout is the way.
     with redirect_stdout(io.StringIO()) as printed:
         code = run_script(settings.launch, command)
+    found = find_report(printed.getvalue())
+    if code:
+        return code
+    if found is None:
+        raise failed("the workers ended without a report")
+    return found
+
+
+def find_report(printed: str) -> Report | None:
+    """The report in what a program printed on stdout; all else there goes to stderr."""
+    from arignote.bench.report import commit
+    from arignote.bench.rows import REPORT_PREFIX, Report
+
     found: Report | None = None
-    for line in printed.getvalue().splitlines():
+    for line in printed.splitlines():
         if line.startswith(REPORT_PREFIX):
             parsed = Report.parse(line.removeprefix(REPORT_PREFIX))
             found = Report(parsed.machine, commit(), parsed.rows)
         elif line.strip() and not line.startswith(_GLOO_NEWS):
             click.echo(line, err=True)
-    if code:
-        return code
-    if found is None:
-        raise failed("the workers ended without a report")
     return found
 
 

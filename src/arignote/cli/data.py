@@ -38,18 +38,28 @@ def info(folder: str) -> None:
 @click.argument("folder", metavar="DIR")
 def verify(folder: str) -> None:
     """Read all of DIR, written by `arignote prepare`, and compare its checksums."""
+    from rich.console import Console
+
     from arignote.data.shard_index import damages, read_index
     from arignote.errors import DataError
+    from arignote.recorder.progress import live_progress
 
     index = read_index(Path(folder))
-    count = 0
-    for damage in damages(Path(folder), index):
-        click.echo(damage)
-        count += 1
-    if count:
+    found: list[str] = []
+    # What is found is said when the live line is gone: while it is there, it takes stdout.
+    try:
+        with live_progress(Console(stderr=True)) as live:
+            task = live.add_task("reading", total=len(index.files), now="")
+            for damage in damages(Path(folder), index):
+                found += filter(None, [damage])
+                live.update(task, advance=1, now=f"{len(found):,} damaged" if found else "")
+    finally:
+        for damage in found:
+            click.echo(damage)
+    if found:
         raise DataError(
-            f"{count:,} of {len(index.files):,} files in {folder} are damaged: copy them again, or "
-            "prepare the data anew with --force"
+            f"{len(found):,} of {len(index.files):,} files in {folder} are damaged: copy them "
+            "again, or prepare the data anew with --force"
         )
     click.echo(f"{folder}: all {len(index.files):,} files are as they were written")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -41,10 +42,12 @@ class EncodedDataset(ImageDataset):
         validation_labels: npt.NDArray[np.integer],
         augment: str,
         advice: str = "replace it",
+        keep: bool = True,
     ) -> None:
         """Decode the first training image, whose shape all must have unless there is a `size`.
 
-        `size`, `spec` and `advice` are as for `EncodedImages`, all others as for `ImageDataset`.
+        `size`, `spec`, `advice` and `keep` are as for `EncodedImages`, all others as for
+        `ImageDataset`.
 
         Raises:
             DataError: the first image of `train` cannot be decoded.
@@ -52,10 +55,9 @@ class EncodedDataset(ImageDataset):
         """
         steps = open_steps(augment, _CHANNELS)
         self._resized_crop = steps[0] if steps and isinstance(steps[0], ResizedCrop) else None
-        first = EncodedImages(
-            train, size=size, spec=spec, advice=advice, keep=self._resized_crop is None
-        )
-        other = EncodedImages(validation, size=size, spec=spec, advice=advice, shape=first.shape)
+        how: Any = {"size": size, "spec": spec, "advice": advice}
+        first = EncodedImages(train, keep=keep and self._resized_crop is None, **how)
+        other = EncodedImages(validation, keep=keep, shape=first.shape, **how)
         self._encoded: dict[Split, EncodedImages] = {"train": first, "validation": other}
         height, width = first.shape[:2]
         super().__init__(

@@ -16,16 +16,18 @@ from arignote.data.decode import ImageFiles, bad_images
 from arignote.data.encoded_dataset import EncodedDataset
 from arignote.errors import DataError
 
-_FORM = "imagefolder:DIR[,skip_bad=true][,size=N]"
+_FORM = "imagefolder:DIR[,skip_bad=true][,size=N][,keep=false]"
 
 
 class ImageFolderOptions(BaseModel):
-    """What to do with images that are bad or of different sizes."""
+    """What to do with images that are bad or of different sizes; whether to keep them decoded."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     skip_bad: bool = False
     size: Count = 0
+    keep: bool = True
+    """What fits into memory; if not, each is decoded whenever it is needed."""
 
 
 class ImageFolder(EncodedDataset):
@@ -65,6 +67,7 @@ class ImageFolder(EncodedDataset):
             size=size,
             spec=spec,
             advice=f"replace it, or leave out such files with {spec},skip_bad=true",
+            keep=options.keep,
             classes=classes,
             train_labels=labels(train, classes),
             validation_labels=labels(validation, classes),
@@ -73,7 +76,7 @@ class ImageFolder(EncodedDataset):
 
     @classmethod
     def open(cls, spec: Spec, *, augment: str) -> ImageFolder:
-        """Open `imagefolder:DIR[,skip_bad=true][,size=N]`.
+        """Open `imagefolder:DIR[,skip_bad=true][,size=N][,keep=false]`.
 
         Raises:
             UserError: the spec is not of that form.

@@ -128,6 +128,11 @@ class Pool:
         self._used: int | None = None
         """The batch that the trainer has."""
 
+    @property
+    def memory_bytes(self) -> int:
+        """For batches."""
+        return self._arena.size_bytes
+
     def ask(self, want: Want) -> bool:
         """Have a batch made, if there is room for it; whether it is (or was) begun."""
         if want.key in self._numbers:

@@ -70,6 +70,18 @@ def test_verify_names_what_is_damaged(source, tmp_path, capsys):
     assert "4 of 7 files in" in error
 
 
+def test_verify_in_a_terminal_keeps_stdout_clean(source, tmp_path, capsys, monkeypatch):
+    out = tmp_path / "out"
+    prepare(source, out)
+    damage(out / "validation-00000.bin")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert arignote("data", "verify", out) == 2
+    said, error = capsys.readouterr()
+    assert said.startswith(f"{out}/validation-00000.bin holds 60 bytes")
+    assert said.count("\n") == 1
+    assert "1 damaged" in error
+
+
 def test_mean_of_a_folder_and_of_what_was_prepared(source, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})
     files = source.rglob("train/*/*")

@@ -44,14 +44,35 @@ def open_source(path: Path) -> Source:
 
 
 def open_named(path: Path, validation_share: float) -> Source:
-    """The images of a folder, or anywhere in a tar, of which each name begins with its class.
+    """`list_named`, in two splits.
 
-    The class is what stands before the first underscore. An image is of validation if the
-    SHA-256 of its name, as a share of the largest, is below `validation_share`: so each stays
-    where it is when others come or go.
+    An image is of validation if the SHA-256 of its name, as a share of the largest, is below
+    `validation_share`: so each stays where it is when others come or go.
 
     Raises:
         DataError: there are none, a name has no underscore, or a split is empty.
+    """
+    classes, samples = list_named(path)
+    source = Source(classes, [], [])
+    for sample in samples:
+        split = source.validation if _share(sample.name) < validation_share else source.train
+        split.append(sample)
+    if not source.train or not source.validation:
+        empty, advice = ("training", "lower") if source.validation else ("validation", "raise")
+        raise DataError(
+            f"--val-share {validation_share:g} leaves no {empty} image of {len(samples):,}: "
+            f"{advice} it"
+        )
+    return source
+
+
+def list_named(path: Path) -> tuple[tuple[str, ...], list[Sample]]:
+    """Classes and images of a folder, or anywhere in a tar, whose names begin with their class.
+
+    The class is what stands before the first underscore.
+
+    Raises:
+        DataError: there are none, or a name has no underscore.
     """
     if path.is_file():
         places = [("/".join(m.parts), m.offset, m.size) for m in list_images(path)]
@@ -63,17 +84,10 @@ def open_named(path: Path, validation_share: float) -> Source:
     labels = [_class_of(name, path) for name, *_ in files]
     classes = tuple(sorted(set(labels)))
     numbers = {name: number for number, name in enumerate(classes)}
-    source = Source(classes, [], [])
-    for (name, place, offset, size), label in zip(files, labels, strict=True):
-        split = source.validation if _share(name) < validation_share else source.train
-        split.append(Sample(name, place, numbers[label], offset, size))
-    if not source.train or not source.validation:
-        empty, advice = ("training", "lower") if source.validation else ("validation", "raise")
-        raise DataError(
-            f"--val-share {validation_share:g} leaves no {empty} image of {len(files):,}: "
-            f"{advice} it"
-        )
-    return source
+    return classes, [
+        Sample(name, place, numbers[label], offset, size)
+        for (name, place, offset, size), label in zip(files, labels, strict=True)
+    ]
 
 
 def _in_folder(root: Path, files: ClassFiles, classes: tuple[str, ...]) -> Iterable[Sample]:
