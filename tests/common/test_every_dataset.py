@@ -12,7 +12,10 @@ import torch
 from PIL import Image
 from pyarrow import parquet
 
+from arignote.config.settings import Loading, Settings, Train
 from arignote.data.base import Batch
+from arignote.data.byte_images import fed_dataset
+from arignote.data.images import normalise
 from arignote.data.open import open_data
 from arignote.data.prepare.run import Options, prepare
 from arignote.errors import UserError
@@ -256,6 +259,25 @@ def test_validation_is_not_augmented(images, augment):
     indices = np.arange(open_data(images, "none").validation_size)
     plain = open_data(images, "none").validation_batch(indices)
     assert plain.inputs.equal(open_data(images, augment).validation_batch(indices).inputs)
+
+
+@pytest.mark.parametrize("mix", ["mixup", "cutmix"])
+def test_images_are_mixed_whole_or_in_bytes(images, mix):
+    data = open_data(images, AUGMENTATIONS[-1])
+    whole = fed_dataset(data, Settings(train=Train(mix=mix)))
+    in_bytes = fed_dataset(
+        data, Settings(train=Train(mix=mix), loading=Loading(normalise="device"))
+    )
+    indices = np.arange(9)
+    batch = whole.train_batch(indices, seed=1, epoch=2)
+    raw = in_bytes.train_batch(indices, seed=1, epoch=2)
+    expected = np.empty(batch.inputs.shape, np.float32)
+    normalise(raw.inputs.numpy(), data.mean, data.deviation, expected)
+    assert batch.inputs.equal(torch.from_numpy(expected))
+    assert not batch.inputs.equal(data.train_batch(indices, seed=1, epoch=2).inputs)
+    assert batch.targets.equal(raw.targets)
+    assert batch.targets.shape == (9, len(data.classes))
+    torch.testing.assert_close(batch.targets.sum(dim=1), torch.ones(9))
 
 
 def test_training_inputs_are_normalised(images):

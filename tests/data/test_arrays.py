@@ -19,7 +19,7 @@ import sys
 import numpy as np
 from arignote.data.open import open_data
 data = open_data(sys.argv[1], "none")
-out = data.new_arrays(2)
+out = data.new_arrays("validation", 2)
 data.load("validation", np.arange(2), out)
 print(out.inputs.shape, out.targets.shape, "torch" in sys.modules)
 """
@@ -40,7 +40,7 @@ def test_normalised_to_the_bits_that_torch_would_give():
 @pytest.mark.parametrize("split", ["train", "validation"])
 def test_written_where_one_asks(split):
     data = open_data("synthetic:3x8x8,10,train=20,validation=9", "crop+mirror")
-    room = data.new_arrays(9)
+    room = data.new_arrays(split, 9)
     indices = np.array([3, 0, 8])
     part = type(room)(room.inputs[2:5], room.targets[2:5])
     data.load(split, indices, part, seed=3, epoch=1)

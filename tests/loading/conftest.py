@@ -11,7 +11,7 @@ from arignote.config.load import resolve
 from arignote.config.settings import Settings
 from arignote.data.base import Dataset
 from arignote.data.open import open_data
-from arignote.loading.pool import Pool, Shapes
+from arignote.loading.pool import Pool, shapes_of
 from arignote.loading.process import ServerProcess
 from arignote.loading.server import describe
 
@@ -33,7 +33,7 @@ def open_pool() -> Iterator[Callable[..., tuple[Dataset, Pool]]]:
         pool = Pool(
             ServerProcess(),
             describe(settings, data, own_data=False),
-            Shapes.of(data),
+            shapes_of(data),
             seed=5,
             worker=1,
             **{**options, **given},

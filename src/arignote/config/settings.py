@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from arignote.config.augment_options import parse_augment
+from arignote.config.mix_options import parse_mix
 from arignote.errors import UserError
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -95,6 +96,9 @@ class Train(Section):
     augment: str = "none"
     """What changes training images at random: steps joined by `+`, such as `crop+mirror`; see
     Augmentation below."""
+    mix: str = "none"
+    """Mix each training image, and its target, with another: `mixup[:alpha=0.2]` or
+    `cutmix[:alpha=1.0]`; see Mixing below."""
     channels_last: bool | None = None
     """Give the model images with channels innermost in memory, which most convolutions like;
     unset: if it has some."""
@@ -122,6 +126,15 @@ class Train(Section):
         except UserError as error:
             raise ValueError(str(error)) from None
         return augment
+
+    @field_validator("mix")
+    @classmethod
+    def _mixes(cls, mix: str) -> str:
+        try:
+            parse_mix(mix)
+        except UserError as error:
+            raise ValueError(str(error)) from None
+        return mix
 
     @field_validator("weights")
     @classmethod

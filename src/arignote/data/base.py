@@ -27,7 +27,8 @@ class Batch(NamedTuple):
     inputs: torch.Tensor
     """(N, *sample_shape): float32 numbers, or int64 tokens where there is a `vocabulary`."""
     targets: torch.Tensor
-    """int64 indices into `classes`: (N,), or (N, T) where each of T tokens has a target."""
+    """int64 indices into `classes`: (N,), or (N, T) where each of T tokens has a target.
+    In training with `train.mix` float32 class probabilities (N, classes)."""
 
 
 class Dataset(ABC):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from arignote.data.arrays import ArrayDataset, Arrays
+from arignote.data.arrays import ArrayDataset, Arrays, Targets
 from arignote.data.augmentation.base import Augmentation
 from arignote.data.augmentation.chain import apply_steps, open_steps
 from arignote.data.base import Split
@@ -86,7 +86,7 @@ class ImageDataset(ArrayDataset):
     def load(
         self, split: Split, indices: Indices, out: Arrays, *, seed: int = 0, epoch: int = 0
     ) -> None:
-        """Write inputs (N, C, H, W) float32, normalised, and targets (N,): see `ArrayDataset`.
+        """Write inputs (N, C, H, W) float32, normalised, and targets: see `ArrayDataset`.
 
         Raises:
             DataError: an image cannot be read.
@@ -96,11 +96,17 @@ class ImageDataset(ArrayDataset):
         self.load_images(split, indices, images, seed=seed, epoch=epoch)
         with stage("copy"):
             normalise(images, self.mean, self.deviation, out.inputs)
-            out.targets[:] = self.labels(split, indices)
+            self.write_targets(split, indices, out.targets, seed=seed, epoch=epoch)
 
     def labels(self, split: Split, indices: Indices) -> npt.NDArray[np.integer]:
-        """The targets of samples `indices` (N,), shape (N,)."""
+        """The classes of samples `indices` (N,), shape (N,)."""
         return self._labels[split][indices]
+
+    def write_targets(
+        self, split: Split, indices: Indices, out: Targets, *, seed: int = 0, epoch: int = 0
+    ) -> None:
+        """Write the targets of `load` to `out`."""
+        out[:] = self.labels(split, indices)
 
     def load_images(
         self, split: Split, indices: Indices, out: Images, *, seed: int = 0, epoch: int = 0

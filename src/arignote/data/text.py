@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from arignote.config.spec import Spec, parse_options
 from arignote.data.arguments import expect_arguments
-from arignote.data.arrays import ArrayDataset, Arrays
+from arignote.data.arrays import ArrayDataset, Arrays, Targets
 from arignote.data.augmentation.chain import refuse_augmentation
 from arignote.data.base import Split
 from arignote.data.draws import sample_bits
@@ -80,10 +80,9 @@ class Text(ArrayDataset):
         refuse_augmentation(augment, "text")
         return cls(Path(name), options)
 
-    @property
-    def target_shape(self) -> tuple[int, ...]:
-        """A token for each of the sample's."""
-        return self.sample_shape
+    def new_targets(self, split: Split, count: int) -> Targets:
+        """Room for a token for each of the samples': (count, length)."""
+        return np.empty((count, *self.sample_shape), np.int64)
 
     def load(
         self, split: Split, indices: Indices, out: Arrays, *, seed: int = 0, epoch: int = 0

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -39,13 +39,9 @@ class Shapes:
     target_shape: tuple[int, ...]
 
     @classmethod
-    def of(cls, dataset: Dataset) -> Shapes:
-        """Of a data set that is not ours its first sample decides."""
-        if isinstance(dataset, ArrayDataset):
-            inputs, targets = dataset.new_arrays(1)
-        else:
-            batch = dataset.train_batch(np.zeros(1, np.int64), seed=0, epoch=0)
-            inputs, targets = batch.inputs.numpy(), batch.targets.numpy()
+    def of(cls, arrays: Arrays) -> Shapes:
+        """As in a batch."""
+        inputs, targets = arrays
         return cls(str(inputs.dtype), inputs.shape[1:], str(targets.dtype), targets.shape[1:])
 
     def places(self, samples: int, begin: int) -> dict[str, dict[str, Any]]:
@@ -64,6 +60,18 @@ class Shapes:
     def size_bytes(self, samples: int) -> int:
         """Of such a block."""
         return sum(aligned(_bytes(place)) for place in self.places(samples, 0).values())
+
+
+def shapes_of(dataset: Dataset) -> dict[Split, Shapes]:
+    """Of each split; of a data set that is not ours its first training sample decides."""
+    if isinstance(dataset, ArrayDataset):
+        return {
+            "train": Shapes.of(dataset.new_arrays("train", 1)),
+            "validation": Shapes.of(dataset.new_arrays("validation", 1)),
+        }
+    batch = dataset.train_batch(np.zeros(1, np.int64), seed=0, epoch=0)
+    shapes = Shapes.of(Arrays(batch.inputs.numpy(), batch.targets.numpy()))
+    return {"train": shapes, "validation": shapes}
 
 
 @dataclass(frozen=True)
@@ -103,7 +111,7 @@ class Pool:
         self,
         server: ServerProcess,
         description: Message,
-        shapes: Shapes,
+        shapes: Mapping[Split, Shapes],
         *,
         loaders: int,
         samples: int,
@@ -117,7 +125,7 @@ class Pool:
         self._seed = seed
         self.most_batches = 2 * loaders + 2
         """Further ahead nothing is won."""
-        one = shapes.size_bytes(samples)
+        one = max(of_split.size_bytes(samples) for of_split in shapes.values())
         size = max(2 * one, min(ahead_bytes, self.most_batches * one))
         self._arena = Arena(size, reserved_bytes=loaders * VIEW_BYTES)
         self.loaders = Loaders(server, description, self._arena, loaders, worker)
@@ -138,10 +146,11 @@ class Pool:
         if want.key in self._numbers:
             return True
         samples = len(want.indices)
-        begin = self._arena.take(self._shapes.size_bytes(samples))
+        shapes = self._shapes[want.split]
+        begin = self._arena.take(shapes.size_bytes(samples))
         if begin is None:
             return False
-        places = self._shapes.places(samples, begin)
+        places = shapes.places(samples, begin)
         indices, *arrays = (view(self._arena.memory, place) for place in places.values())
         indices[:] = want.indices
         number, self._next = self._next, self._next + 1

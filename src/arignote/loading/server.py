@@ -59,7 +59,7 @@ def open_described(description: Message) -> Dataset:
         UserError: it cannot be opened (any more).
     """
     settings = Settings(**description["settings"])
-    return fed_dataset(_open(settings, description), settings.loading.normalise)
+    return fed_dataset(_open(settings, description), settings)
 
 
 def _open(settings: Settings, description: Message) -> Dataset:

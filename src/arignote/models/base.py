@@ -67,6 +67,8 @@ class Model:
     """
 
     defaults: ClassVar[Mapping[str, object]] = {}
+    takes_probabilities: ClassVar[bool] = False
+    """Whether a `loss` of its own takes targets (N, classes) too, as `train.mix` makes them."""
     settings: Settings
     dataset: Dataset
     module: nn.Module

@@ -48,6 +48,7 @@ class GoogLeNet(Model):
         "schedule.reference_batch_size": 32,
         "schedule.warmup": "geometric",
     }
+    takes_probabilities = True
     auxiliary_weight = 0.3
     """Of each head's loss (the paper's section 5)."""
 

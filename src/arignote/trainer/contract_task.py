@@ -53,6 +53,11 @@ class ContractTask(Task):
     can_change_workers = False
 
     def __init__(self, model: Trainable, settings: Settings, world: World, route: Route) -> None:
+        if settings.train.mix != "none":
+            raise UserError(
+                f"train.mix={settings.train.mix} is for an arignote.Model, and "
+                f"{type(model).__name__} loads its data itself: leave it at 'none'"
+            )
         self.model = model
         self.settings = settings
         self.n_epochs = model.n_epochs

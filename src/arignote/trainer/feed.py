@@ -17,7 +17,7 @@ from arignote.data.base import Batch, Dataset
 from arignote.data.byte_images import fed_dataset
 from arignote.data.sharding import Indices
 from arignote.data.stages import STAGES, take_seconds
-from arignote.loading.pool import Pool, Shapes, Want
+from arignote.loading.pool import Pool, Want, shapes_of
 from arignote.loading.process import ServerProcess
 from arignote.loading.server import describe
 from arignote.registry import DATA
@@ -162,9 +162,9 @@ def open_feed(
         worker: its rank.
 
     Raises:
-        UserError: the device is to normalise what is no set of images of ours.
+        UserError: see `fed_dataset`.
     """
-    fed = fed_dataset(dataset, settings.loading.normalise)
+    fed = fed_dataset(dataset, settings)
     if server is None:
         return OwnFeed(fed, settings.run.seed)
     if own_data and settings.loading.loaders is None:
@@ -173,7 +173,7 @@ def open_feed(
     pool = Pool(
         server,
         describe(settings, dataset, own_data=own_data),
-        Shapes.of(fed),
+        shapes_of(fed),
         loaders=loader_count(settings),
         samples=samples,
         ahead_bytes=settings.loading.ahead_mib * 2**20,

@@ -29,6 +29,7 @@ from arignote.rules.base import Bring
 from arignote.trainer.batch_norm import synchronise_batch_norm
 from arignote.trainer.device_defaults import wants_channels_last, with_device_defaults
 from arignote.trainer.feed import open_feed
+from arignote.trainer.mixed_targets import check_loss, right_class
 from arignote.trainer.parts import Parts
 from arignote.trainer.placing import Placing
 from arignote.trainer.schedule import learning_rate_factor
@@ -41,7 +42,8 @@ class TorchTask(Task):
     """A `Model` in training on one worker.
 
     Raises:
-        UserError: the data set cannot be opened, or has fewer samples than there are workers.
+        UserError: the data set cannot be opened, has fewer samples than there are workers, or
+            cannot be mixed as `train.mix` says.
     """
 
     can_change_workers = True
@@ -60,6 +62,7 @@ class TorchTask(Task):
         self.world = world
         self.device = device
         self.n_epochs = settings.train.epochs
+        check_loss(model, settings.train.mix)
         model.settings = settings
         model.dataset = self.dataset = self._open_data()
         self.sample_name = self.dataset.sample_name
@@ -212,8 +215,11 @@ class TorchTask(Task):
     def _error(self, targets: torch.Tensor, k: int) -> float:
         """Top-k error of the module's last outputs; NaN where they are no class scores.
 
-        Scores are (N, K) with targets (N,), or (N, T, K) with (N, T): then each token counts.
+        Scores are (N, K) with targets (N,), or (N, T, K) with (N, T): then each token counts. Of a
+        mixed sample the class with the larger share is the right one.
         """
+        if self.settings.train.mix != "none":
+            targets = right_class(targets)
         outputs = self._outputs
         if not isinstance(outputs, torch.Tensor) or outputs.ndim not in (2, 3):
             return math.nan
