@@ -30,7 +30,7 @@ from arignote.data.class_folders import IMAGES, labels, paths
 from arignote.data.open import open_data
 from arignote.data.sharding import Indices
 from arignote.errors import ArignoteError
-from arignote.loading.pool import Pool, Shapes
+from arignote.loading.pool import Pool, shapes_of
 from arignote.loading.process import ServerProcess
 from arignote.loading.server import describe
 from arignote.registry import DATA
@@ -65,7 +65,7 @@ class OurLoaders:
             self._pool = Pool(
                 server,
                 describe(settings, dataset, own_data=False),
-                Shapes.of(dataset),
+                shapes_of(dataset),
                 loaders=loaders,
                 samples=batch_size,
                 ahead_bytes=settings.loading.ahead_mib * 2**20,
