@@ -98,8 +98,10 @@ def parse_augment(text: str) -> tuple[Step, ...]:
 
 def _options(spec: Spec) -> StepOptions:
     model = OPTIONS[spec.name]
+    if (spec.arguments or spec.options) and not model.model_fields:
+        raise UserError(f"augmentation {spec}: {spec.name} has no options: write it alone")
     if spec.arguments:
-        keys = ", ".join(model.model_fields) or "none"
+        keys = ", ".join(model.model_fields)
         raise UserError(
             f"augmentation {spec.name}: got {spec.arguments[0]!r}, expected key=value; keys: {keys}"
         )
