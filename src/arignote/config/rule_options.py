@@ -125,7 +125,7 @@ class ASGDOptions(_Asynchronous):
 class GOSGDOptions(_Asynchronous):
     """Options of gosgd."""
 
-    p: Share = 0.01
+    p: Share = 0.1
     """Probability that a worker pushes after a step."""
 
 

@@ -15,9 +15,9 @@ Blot, Picard, Cord, Thome, arXiv 1611.09726; Blot, Picard, Thome, Cord, arXiv 18
 a push that would have to wait (two letters of this worker are still on their way) is not begun, and
 counted; so is one of a worker with w_i below 1e-30, which halving would bring to zero in the end.
 Where a codec rounds what is sent, the sender keeps the difference, so that sum_i w_i x_i stays what
-it was. A worker that has ended its loop says so, and is not pushed to any more. Theano-MPI's p is
-our default; its workers all drew the same numbers, and two that pushed to each other could hang.
-Here each has a generator of its own, and nobody waits.
+it was. A worker that has ended its loop says so, and is not pushed to any more. Theano-MPI's p
+is 0.01, so rare that small runs hardly mix; ours is 0.1. Its workers all drew the same numbers, and
+two that pushed to each other could hang: here each has a generator of its own, and nobody waits.
 """
 
 from __future__ import annotations
