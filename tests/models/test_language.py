@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from arignote.config.settings import Settings
 from arignote.data.base import Batch
 from arignote.errors import UserError
 from arignote.models.gpt import Attention, Decoder, GPTNano
@@ -148,6 +149,7 @@ def test_tokens_are_drawn_by_their_shares() -> None:
 
 def test_tokens_count_in_the_error() -> None:
     task = object.__new__(TorchTask)
+    task.settings = Settings()
     scores = torch.eye(4)[torch.tensor([[0, 1, 2], [3, 3, 3]])]
     task._outputs = scores
     assert task._error(torch.tensor([[0, 1, 1], [3, 0, 0]]), 1) == pytest.approx(0.5)
