@@ -165,12 +165,16 @@ def _kill(session: int, *, trackers: bool) -> bool:
 
 @contextmanager
 def _ends_by_signal() -> Iterator[None]:
-    """SIGTERM and SIGHUP end as Ctrl-C does: processes are ended, and the folder is removed."""
+    """SIGTERM and SIGHUP end as Ctrl-C does: processes are ended, and the folder is removed.
+
+    SIGINT too, which a shell lets those ignore that it starts in the background.
+    """
 
     def end(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    handlers = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
+    ends = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    handlers = {number: signal.signal(number, end) for number in ends}
     try:
         yield
     finally:
