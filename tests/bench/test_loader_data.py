@@ -138,7 +138,7 @@ def test_a_large_index(tmp_path: Path, monkeypatch: Any, holes: bool) -> None:
 
 
 def test_processes_that_end_are_told(tmp_path: Path, capfd: Any) -> None:
-    message = "loader_index ended with code 1: it said why above"
+    message = "loader_index ended with code 2: it said why above"
     with pytest.raises(ArignoteError, match=message):
         _run("loader_index", str(tmp_path / "none"))
     source = Source(f"shards:{tmp_path / 'none'}", "none", {"mean": ZEROS, "deviation": ONES})

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from arignote.config.settings import Settings, Train
+from arignote.config.settings import Loading, Settings, Train
 from arignote.errors import UserError
 from arignote.models.base import Model
 from arignote.models.googlenet import GoogLeNet
@@ -83,10 +83,20 @@ def test_losses_that_do_not_say_that_they_take_probabilities() -> None:
         check_loss(Own(), "mixup")
 
 
-def test_a_model_of_the_general_contract() -> None:
-    settings: Any = Settings(train=Train(mix="mixup"))
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            Settings(train=Train(mix="mixup")),
+            "train.mix=mixup is for an arignote.Model, and Own ",
+        ),
+        (
+            Settings(loading=Loading(normalise="device")),
+            "loading.normalise=device is for an arignote.Model, and Own loads its data itself",
+        ),
+    ],
+)
+def test_a_model_of_the_general_contract(settings: Any, message: str) -> None:
     nothing: Any = None
-    with pytest.raises(
-        UserError, match=r"train.mix=mixup is for an arignote.Model, and Own loads its data itself"
-    ):
+    with pytest.raises(UserError, match=message):
         ContractTask(Own(), settings, nothing, nothing)  # type: ignore[arg-type]

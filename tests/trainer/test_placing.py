@@ -8,9 +8,11 @@ import torch
 
 from arignote.data.base import Batch
 from arignote.data.images import normalise
-from arignote.trainer.placing import Placing, normalised
+from arignote.trainer.placing import Placing, channel_numbers, normalised
 
 MEAN, DEVIATION = (120.3, 7.0, 99.99), (1.0, 63.1, 0.37)
+CPU = torch.device("cpu")
+STATISTICS = channel_numbers(MEAN, CPU), channel_numbers(DEVIATION, CPU)
 
 
 def images() -> np.ndarray:
@@ -20,7 +22,7 @@ def images() -> np.ndarray:
 def test_the_device_normalises_to_the_same_bits() -> None:
     expected = np.empty((5, 3, 7, 4), np.float32)
     normalise(images(), MEAN, DEVIATION, expected)
-    found = normalised(torch.from_numpy(images()), MEAN, DEVIATION)
+    found = normalised(torch.from_numpy(images()), *STATISTICS)
     assert found.dtype == torch.float32
     np.testing.assert_array_equal(found.numpy(), expected)
 
@@ -28,7 +30,7 @@ def test_the_device_normalises_to_the_same_bits() -> None:
 @pytest.mark.parametrize("channels_last", [False, True])
 @pytest.mark.parametrize("double", [False, True])
 def test_how_images_lie_in_memory(channels_last: bool, double: bool) -> None:
-    placing = Placing(torch.device("cpu"), double, channels_last, MEAN, DEVIATION)
+    placing = Placing(CPU, double, channels_last, STATISTICS)
     inputs, targets = placing.place(Batch(torch.from_numpy(images()), torch.arange(5)))
     form = torch.channels_last if channels_last else torch.contiguous_format
     assert inputs.is_contiguous(memory_format=form)
@@ -38,5 +40,5 @@ def test_how_images_lie_in_memory(channels_last: bool, double: bool) -> None:
 
 def test_what_is_no_image_stays_as_it_is() -> None:
     tokens = torch.arange(6).reshape(2, 3)
-    inputs, _ = Placing(torch.device("cpu"), False, True).place(Batch(tokens, tokens))
+    inputs, _ = Placing(CPU, False, True).place(Batch(tokens, tokens))
     assert inputs is tokens

@@ -22,10 +22,9 @@ from arignote.bench.loader_request import STORED_SIZE, LoaderRequest
 from arignote.bench.loader_rows import ImagesRow
 from arignote.bench.loader_starts import first_batches, large_index
 from arignote.bench.machine import machine_facts
+from arignote.bench.program import run_program
 from arignote.bench.rows import REPORT_PREFIX, Measured, Report
 from arignote.data.prepare.run import Options, prepare
-from arignote.errors import ArignoteError
-from arignote.orphan import die_with_parent
 
 
 class _Quiet:
@@ -43,7 +42,6 @@ class _Quiet:
 
 def main(text: str) -> None:
     """Measure all, and print the report."""
-    die_with_parent()
     load = os.getloadavg()[0]
     request = LoaderRequest(**json.loads(text))
     rows = tuple(measure(request))
@@ -98,8 +96,4 @@ def _decoders() -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1])
-    except ArignoteError as error:
-        sys.stderr.write(f"arignote: error: {error}\n")
-        sys.exit(error.exit_code)
+    run_program(main)

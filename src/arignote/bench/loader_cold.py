@@ -7,7 +7,6 @@ loads has begun. Prints the seconds until its first batch, and what its loaders 
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -18,9 +17,8 @@ import psutil
 from arignote.bench.loader_entrants import Draw, OurLoaders, TorchLoaders
 from arignote.bench.loader_plan import Plan, Source
 from arignote.bench.loader_request import LoaderRequest
+from arignote.bench.program import run_program
 from arignote.data.shard_index import read_index
-from arignote.errors import ArignoteError
-from arignote.orphan import die_with_parent
 
 _SHARED_BATCHES = ("/memfd:", "/dev/shm/")
 """What batches lie in is called: our arena's memory, torch's tensors."""
@@ -28,7 +26,6 @@ _SHARED_BATCHES = ("/memfd:", "/dev/shm/")
 
 def main(text: str) -> dict[str, Any]:
     """What is told: `seconds`, and if it was asked for `memory`."""
-    die_with_parent()
     given = json.loads(text)
     request = LoaderRequest(**given["request"])
     plan = Plan(request, read_index(Path(request.folder, "shards")))
@@ -79,8 +76,4 @@ def family_memory(left_out: Iterable[str]) -> dict[str, int]:
 
 
 if __name__ == "__main__":
-    try:
-        sys.stdout.write(json.dumps(main(sys.argv[1])) + "\n")
-    except ArignoteError as error:
-        sys.stderr.write(f"arignote: error: {error}\n")
-        sys.exit(error.exit_code)
+    run_program(main)

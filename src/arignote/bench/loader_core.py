@@ -16,18 +16,16 @@ import time
 import numpy as np
 
 from arignote.bench.loader_request import CORE_BATCHES
+from arignote.bench.program import run_program
 from arignote.config.spec import parse_spec
 from arignote.data.encoded import decode_alone
 from arignote.data.images import ImageDataset
-from arignote.errors import ArignoteError
 from arignote.loading.arena import Arena
-from arignote.orphan import die_with_parent
 from arignote.registry import DATA
 
 
 def main(text: str) -> None:
     """Follow orders until stdin ends."""
-    die_with_parent()
     given = json.loads(text)
     os.sched_setaffinity(0, {given["core"]})
     decode_alone()
@@ -50,8 +48,4 @@ def main(text: str) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1])
-    except ArignoteError as error:
-        sys.stderr.write(f"arignote: error: {error}\n")
-        sys.exit(error.exit_code)
+    run_program(main)

@@ -9,13 +9,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import sys
 import time
 from pathlib import Path
 
 import numpy as np
 
 from arignote.bench.loader_request import STORED_SIZE
+from arignote.bench.program import run_program
 from arignote.config.spec import parse_spec
 from arignote.data.shard_index import INDEX, LabelFile, ShardFile, ShardIndex, SplitIndex
 from arignote.data.shards import Shards
@@ -91,4 +91,4 @@ def _memory_bytes(name: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(json.dumps(opened(sys.argv[1])) + "\n")
+    run_program(opened)

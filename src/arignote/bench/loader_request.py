@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psutil
 
+from arignote.bench.request import parse_counts
 from arignote.config.settings import Loading
 from arignote.errors import UserError
 
@@ -58,16 +59,7 @@ def parse_loaders(text: str) -> list[int]:
     Raises:
         UserError: one is no whole number, or out of range.
     """
-    found = set()
-    for part in text.split(","):
-        count = int(part) if part.strip().isdecimal() else 0
-        if not 1 <= count <= MOST_LOADERS:
-            raise UserError(
-                f"--loaders: got {part.strip()!r}, expected whole numbers from 1 to "
-                f"{MOST_LOADERS}, such as 1,2"
-            )
-        found.add(count)
-    return sorted(found)
+    return parse_counts("--loaders", text, MOST_LOADERS, "1,2")
 
 
 def whole(option: str, value: int) -> int:

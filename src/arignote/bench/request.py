@@ -63,16 +63,25 @@ def parse_elements(text: str) -> list[int]:
     Raises:
         UserError: one is no whole number, or out of range.
     """
+    return parse_counts("--elements", text, MOST_ELEMENTS, "1000,25000000")
+
+
+def parse_counts(option: str, text: str, most: int, example: str) -> list[int]:
+    """Whole numbers from 1 to `most`, ascending, each once; `example` is one of `text`.
+
+    Raises:
+        UserError: one is none, or out of range.
+    """
     found = set()
     for part in text.split(","):
         try:
             count = int(part)
         except ValueError:
             count = 0
-        if not 1 <= count <= MOST_ELEMENTS:
+        if not 1 <= count <= most:
             raise UserError(
-                f"--elements: got {part.strip()!r}, expected whole numbers from 1 to "
-                f"{MOST_ELEMENTS}, such as 1000,25000000"
+                f"{option}: got {part.strip()!r}, expected whole numbers from 1 to {most}, such as "
+                f"{example}"
             )
         found.add(count)
     return sorted(found)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from arignote.config.augment_options import parse_augment
 from arignote.config.mix_options import parse_mix
@@ -118,23 +118,14 @@ class Train(Section):
     on_nan: Literal["stop", "continue"] = "stop"
     """What to do when a loss is NaN or infinite."""
 
-    @field_validator("augment")
+    @field_validator("augment", "mix")
     @classmethod
-    def _steps(cls, augment: str) -> str:
+    def _parses(cls, text: str, info: ValidationInfo) -> str:
         try:
-            parse_augment(augment)
+            parse_augment(text) if info.field_name == "augment" else parse_mix(text)
         except UserError as error:
             raise ValueError(str(error)) from None
-        return augment
-
-    @field_validator("mix")
-    @classmethod
-    def _mixes(cls, mix: str) -> str:
-        try:
-            parse_mix(mix)
-        except UserError as error:
-            raise ValueError(str(error)) from None
-        return mix
+        return text
 
     @field_validator("weights")
     @classmethod

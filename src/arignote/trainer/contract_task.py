@@ -53,11 +53,15 @@ class ContractTask(Task):
     can_change_workers = False
 
     def __init__(self, model: Trainable, settings: Settings, world: World, route: Route) -> None:
-        if settings.train.mix != "none":
-            raise UserError(
-                f"train.mix={settings.train.mix} is for an arignote.Model, and "
-                f"{type(model).__name__} loads its data itself: leave it at 'none'"
-            )
+        for name, value, default in (
+            ("train.mix", settings.train.mix, "none"),
+            ("loading.normalise", settings.loading.normalise, "loader"),
+        ):
+            if value != default:
+                raise UserError(
+                    f"{name}={value} is for an arignote.Model, and {type(model).__name__} loads "
+                    f"its data itself: leave it at {default!r}"
+                )
         self.model = model
         self.settings = settings
         self.n_epochs = model.n_epochs

@@ -19,15 +19,15 @@ class Placing:
     """Whether floats become float64."""
     channels_last: bool
     """Whether images have their channels innermost in memory."""
-    mean: Sequence[float] = ()
-    """Of each channel; empty: inputs are normalised already, or no images."""
-    deviation: Sequence[float] = ()
+    statistics: tuple[torch.Tensor, torch.Tensor] | None = None
+    """Mean and deviation of each channel, (C, 1, 1) float32, there; None: inputs are normalised
+    already, or no images."""
 
     def place(self, batch: Batch) -> Batch:
         """`batch` on the device."""
         inputs, targets = (tensor.to(self.device, non_blocking=True) for tensor in batch)
-        if self.mean:
-            inputs = normalised(inputs, self.mean, self.deviation)
+        if self.statistics is not None:
+            inputs = normalised(inputs, *self.statistics)
         if self.double:
             inputs, targets = (
                 tensor.double() if tensor.is_floating_point() else tensor
@@ -35,18 +35,19 @@ class Placing:
             )
         if self.channels_last and inputs.ndim == 4:
             inputs = inputs.contiguous(memory_format=torch.channels_last)
-        elif self.mean:
+        elif self.statistics is not None:
             inputs = inputs.contiguous()
         return Batch(inputs, targets)
 
 
-def normalised(
-    images: torch.Tensor, mean: Sequence[float], deviation: Sequence[float]
-) -> torch.Tensor:
+def channel_numbers(numbers: Sequence[float], device: torch.device) -> torch.Tensor:
+    """A number a channel, (C, 1, 1) float32."""
+    return torch.tensor(numbers, dtype=torch.float32, device=device)[:, None, None]
+
+
+def normalised(images: torch.Tensor, mean: torch.Tensor, deviation: torch.Tensor) -> torch.Tensor:
     """(x - mean) / deviation of each channel: (N, H, W, C) uint8 to (N, C, H, W) float32.
 
-    The same bits as `data.images.normalise`.
+    `mean` and `deviation`: see `channel_numbers`. The same bits as `data.images.normalise`.
     """
-    planes = images.permute(0, 3, 1, 2).float()
-    shift, scale = (planes.new_tensor(numbers)[:, None, None] for numbers in (mean, deviation))
-    return planes.sub_(shift).div_(scale)
+    return images.permute(0, 3, 1, 2).float().sub_(mean).div_(deviation)

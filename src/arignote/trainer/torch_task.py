@@ -31,7 +31,7 @@ from arignote.trainer.device_defaults import wants_channels_last, with_device_de
 from arignote.trainer.feed import open_feed
 from arignote.trainer.mixed_targets import check_loss, right_class
 from arignote.trainer.parts import Parts
-from arignote.trainer.placing import Placing
+from arignote.trainer.placing import Placing, channel_numbers
 from arignote.trainer.schedule import learning_rate_factor
 from arignote.trainer.task import Task
 
@@ -76,13 +76,11 @@ class TorchTask(Task):
         self._fp64 = settings.train.precision == "fp64"
         self._amp, scaler = self._precision()
         module = self._build()
-        on_device = settings.loading.normalise == "device"
         self._placing = Placing(
             device,
             double=self._fp64,
             channels_last=wants_channels_last(settings, module),
-            mean=self.dataset.mean if on_device else (),
-            deviation=self.dataset.deviation if on_device else (),
+            statistics=self._device_statistics(),
         )
         optimizer = model.optimizer(p for p in module.parameters() if p.requires_grad)
         self.replica: TorchReplica = TorchReplica(
@@ -124,6 +122,12 @@ class TorchTask(Task):
             module = module.double()
         self.model.module = module
         return module
+
+    def _device_statistics(self) -> tuple[torch.Tensor, torch.Tensor] | None:
+        if self.settings.loading.normalise == "loader":
+            return None
+        mean, deviation = self.dataset.mean, self.dataset.deviation
+        return channel_numbers(mean, self.device), channel_numbers(deviation, self.device)
 
     def _precision(self) -> tuple[torch.dtype | None, torch.amp.GradScaler | None]:
         """The dtype to autocast to, and the loss scaler that fp16 needs."""
