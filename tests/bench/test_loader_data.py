@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 from PIL import Image
 
@@ -147,6 +148,36 @@ def test_processes_that_end_are_told(tmp_path: Path, capfd: Any) -> None:
         core.turn([np.zeros(4, np.int64)])
     core.close()
     assert "arignote: error: " in capfd.readouterr().err
+
+
+def test_workers_of_torch_end_with_a_user_that_is_killed(tmp_path: Path, wait_until: Any) -> None:
+    path = tmp_path / "a.png"
+    Image.new("RGB", (8, 8)).save(path)
+    program = tmp_path / "user.py"
+    program.write_text(USER.format(path=str(path)))
+    user = psutil.Popen([sys.executable, str(program)], stdout=subprocess.PIPE)
+    with user.stdout:
+        assert user.stdout.readline() == b"at work\n"
+        family = user.children(recursive=True)
+        # The resource tracker, the fork server, and two workers.
+        assert len(family) == 4
+        user.kill()
+        user.wait()
+    wait_until(lambda: not any(p.is_running() for p in family), 30, "the end of all of them")
+
+
+USER = """
+import time
+from arignote.bench.torch_folder import Batches, TorchFolder, data_loader
+
+if __name__ == "__main__":
+    dataset = TorchFolder([{path!r}] * 4, [0] * 4, 8, [0.0] * 3, [1.0] * 3, mirror=False)
+    batches = Batches()
+    batches.batches = [[0, 1], [2, 3]] * 9
+    for _ in data_loader(dataset, batches, 2):
+        print("at work", flush=True)
+        time.sleep(600)
+"""
 
 
 def test_what_workers_of_torch_import_is_lean() -> None:

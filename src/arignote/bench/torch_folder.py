@@ -7,6 +7,9 @@ what such a file would import and nothing else, since each worker of a DataLoade
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import threading
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -96,4 +99,21 @@ def data_loader(
         num_workers=workers,
         persistent_workers=True,
         multiprocessing_context=START_METHOD,
+        worker_init_fn=_end_with_its_user,
     )
+
+
+def _end_with_its_user(worker: int) -> None:
+    """Have this worker end when the process that uses it is gone, even by SIGKILL.
+
+    Torch looks for the parent that the kernel knows, which is the fork server; and that stays as
+    long as a worker does.
+    """
+    user = multiprocessing.parent_process()
+    assert user is not None
+
+    def wait() -> None:
+        user.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
