@@ -12,6 +12,7 @@ from arignote.bench.exchange import layer_shapes
 from arignote.bench.request import StepRequest
 from arignote.bench.step import measure
 from arignote.cli import main
+from arignote.comm.crew import form_crew
 from arignote.comm.serial import SerialWorld
 from arignote.config.load import resolve
 from arignote.errors import UserError
@@ -98,7 +99,22 @@ def test_step_of_a_model_of_no_torch(tmp_path: Path, monkeypatch: Any) -> None:
     (tmp_path / "mine.py").write_text("class Mine:\n    pass\n")
     settings = resolve([("", {"run": {"model": "mine.py:Mine", "data": "digits"}})])
     with pytest.raises(UserError, match=r"model mine\.py:Mine is no arignote\.Model"):
-        next(measure(StepRequest([], 1), settings, SerialWorld()))
+        next(measure(StepRequest([], 1), settings, form_crew(SerialWorld(), 0)))
+
+
+def test_a_step_of_more_samples_than_there_are() -> None:
+    named = {"run": {"model": "digits-mlp", "data": "digits"}, "train": {"batch_size": 1438}}
+    with pytest.raises(UserError, match="a step takes 1 x 1438 samples, but the data has 1437"):
+        next(measure(StepRequest([], 1), resolve([("", named)]), form_crew(SerialWorld(), 0)))
+
+
+def test_step_of_one_worker_beside_a_plain_loop(cli: Any) -> None:
+    options = ("--model", "digits-cnn", "-n", "1", "--vs", "none", "--steps", "2", "--json")
+    report = json.loads(cli("bench", "step", *options, "--data", "digits").out)
+    rows = {row["name"]: row for row in report["rows"]}
+    assert list(rows) == ["arignote", "forward_backward", "one_worker"]
+    assert {row["workers"] for row in rows.values()} == {1}
+    assert {row["wire_bytes"] for row in rows.values()} == {0}
 
 
 @pytest.mark.parametrize(
@@ -121,7 +137,7 @@ def test_step_of_a_model_of_no_torch(tmp_path: Path, monkeypatch: Any) -> None:
         (["step", "--batch-size", "0"], "train.batch_size: got 0"),
         (["step", "--rule", "bps"], "unknown rule 'bps'"),
         (["step", "--exchange", "sm"], "unknown exchange 'sm'"),
-        (["step", "-n", "1"], "one worker has nothing to exchange"),
+        (["step", "--set", "train.precision=bf16"], "got bf16, but bench step compares fp32 alone"),
         (["step", "--model", "cifar10-cnn"], "cifar10-cnn brings no data of its own"),
     ],
 )

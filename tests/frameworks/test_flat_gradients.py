@@ -230,6 +230,34 @@ def test_sparse_gradients_are_refused() -> None:
         module(torch.tensor([1, 2])).sum().backward()
 
 
+def test_left_alone_gradients_stay_where_backward_put_them(both: Any) -> None:
+    module, gradients, twin = both
+    gradients.leave()
+    for seed in range(2):
+        gradients.let_go()
+        twin.zero_grad()
+        backward(module, seed)
+        backward(twin, seed)
+        computed = {p: p.grad for p in trained(module)}
+        gradients.collect()
+        for ours, theirs in zip(trained(module), trained(twin), strict=True):
+            assert computed[ours] is None or ours.grad is computed[ours]
+            value = torch.zeros_like(theirs) if theirs.grad is None else theirs.grad
+            assert torch.equal(ours.grad, value)
+        # The unused one's is zero.
+        assert not any(vector.any() for vector in gradients.vectors)
+
+
+def test_sparse_gradients_are_refused_when_left_alone_too() -> None:
+    module = nn.Embedding(10, 4, sparse=True)
+    gradients = flat(module)
+    gradients.leave()
+    gradients.let_go()
+    module(torch.tensor([1, 2])).sum().backward()
+    with pytest.raises(UserError, match=r"shape \(10, 4\) is sparse: .*sparse=False"):
+        gradients.collect()
+
+
 def test_no_gradient_is_kept_beside_the_vectors() -> None:
     module = nn.Sequential(nn.Linear(300, 300), nn.Conv1d(1, 3, 3))
     gradients = flat(module)

@@ -20,12 +20,12 @@ _MEANINGS = {
     "copy": "the floor: every worker copies the vector with torch, all at once (who sums in place "
     "writes only what it has just read, and can be a little faster)",
     "line": "the floor: raw TCP moves the least bytes that any allreduce must send between hosts",
-    "arignote": "our step: forward, backward, exchange and update",
+    "arignote": "our step: forward, backward, exchange and update, as in `arignote train`",
     "ddp": "DistributedDataParallel over gloo, gradients as views of its buckets",
     "forward_backward": "all workers at once, neither exchange nor update",
-    "one_worker": "one worker alone, the others asleep: forward, backward and update",
+    "one_worker": "a plain loop of one worker, alone: forward, backward and update",
 }
-_REFERENCES = ("mpi", "gloo", "copy", "line", "ddp", "forward_backward")
+_REFERENCES = ("mpi", "gloo", "copy", "line", "ddp", "forward_backward", "one_worker")
 _WIDTH = 120
 
 

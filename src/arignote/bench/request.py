@@ -57,6 +57,12 @@ class StepRequest:
         return json.dumps(asdict(self))
 
 
+def check_precision(precision: str) -> None:
+    """Raise a UserError if `train.precision` is none that all loops of `bench step` have."""
+    if precision not in ("auto", "fp32"):
+        raise UserError(f"train.precision: got {precision}, but bench step compares fp32 alone")
+
+
 def parse_elements(text: str) -> list[int]:
     """`1000,25_000_000` -> [1000, 25000000], ascending, each once.
 

@@ -1,11 +1,13 @@
 """The workers of `arignote bench step`: whole training steps, in one run.
 
-    arignote            our path: arignote.attach and its step
+    arignote            a step of `arignote train`, with all that it records
     ddp                 DistributedDataParallel over gloo and the optimizer, as its users set it up
     forward_backward    neither exchange nor update, all workers at once
-    one_worker          one worker alone on the machine, the others asleep: no exchange
+    one_worker          a plain loop, one worker alone on the machine, the others asleep
 
-All have the same module, the same batch a worker, SGD with momentum 0.9, the same threads.
+All have the same module, the same batch a worker in the same order in memory, the model's own
+optimizer (of which those without exchange have what is fastest) and the same threads. The batch
+is loaded once: what loading costs is another bench.
 
 python -m arignote.bench.step REQUEST
 """
@@ -15,29 +17,28 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
-from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from arignote.bench.entry import progress, serve
 from arignote.bench.peers import join_gloo, least_wire_bytes, leave_gloo
 from arignote.bench.request import StepRequest
 from arignote.bench.rows import Row, median_and_spread
+from arignote.bench.step_ours import CPU, Ours
 from arignote.bench.timing import line_up, sleep, slowest, wake
 from arignote.comm.base import World
-from arignote.config.exchange_options import AUTO
+from arignote.comm.crew import Crew
 from arignote.config.model_source import find_model
 from arignote.config.settings import Settings
-from arignote.data.base import Batch, Dataset
 from arignote.errors import UserError
 from arignote.frameworks.seeds import seed_build
 from arignote.models.base import Model
-from arignote.trainer.attach import Attached, attach
+from arignote.trainer.device_defaults import wants_channels_last, with_device_defaults
+from arignote.trainer.placing import Placing
 
 _BLOCK = 5
 """Steps of one kind in a row; one more before them does not count."""
@@ -63,14 +64,16 @@ class Loop:
 
 def main(request: StepRequest) -> None:
     """Be one worker."""
-    serve(request.settings, lambda settings, crew: measure(request, settings, crew.workers))
+    serve(request.settings, lambda settings, crew: measure(request, settings, crew))
 
 
-def measure(request: StepRequest, settings: Settings, world: World) -> Iterator[Row]:
+def measure(request: StepRequest, settings: Settings, crew: Crew) -> Iterator[Row]:
     """All kinds, in turns by blocks of steps."""
-    shop = _Shop(settings, world)
-    ours = shop.ours()
-    loops = [ours.loop]
+    world = crew.workers
+    shop = _Shop(settings, crew)
+    ours = shop.ours
+    ours.step()
+    loops = [Loop("arignote", ours.step)]
     store = join_gloo(world) if "ddp" in request.peers else None
     if store is not None:
         loops.append(shop.ddp())
@@ -81,7 +84,7 @@ def measure(request: StepRequest, settings: Settings, world: World) -> Iterator[
             _block(loop, min(_BLOCK, request.steps - start), world)
     for loop in loops:
         yield _row(loop, shop.parameters, settings.train.batch_size, ours, world)
-    ours.attached.close()
+    ours.close()
     if store is not None:
         leave_gloo(world)
 
@@ -103,7 +106,7 @@ def _block(loop: Loop, steps: int, world: World) -> None:
         wake(world)
 
 
-def _row(loop: Loop, parameters: int, batch_size: int, ours: _Ours, world: World) -> Row:
+def _row(loop: Loop, parameters: int, batch_size: int, ours: Ours, world: World) -> Row:
     times = world.gather(loop.seconds, _WHAT)[0] if loop.alone else slowest(loop.seconds, world)
     median, spread = median_and_spread(times)
     workers = 1 if loop.alone else world.size
@@ -115,103 +118,70 @@ def _row(loop: Loop, parameters: int, batch_size: int, ours: _Ours, world: World
         median,
         spread,
         sent,
-        chosen=ours.chosen if loop is ours.loop else None,
+        chosen=ours.chosen if loop.name == "arignote" else None,
         samples_per_second=workers * batch_size / median,
     )
-
-
-@dataclass
-class _Ours:
-    """Our loop, and what it holds."""
-
-    loop: Loop
-    attached: Attached
-    chosen: str | None
 
 
 class _Shop:
     """Makes the loops; each has a module of its own, with the same weights."""
 
-    def __init__(self, settings: Settings, world: World) -> None:
-        self._settings = settings
-        self._world = world
+    def __init__(self, settings: Settings, crew: Crew) -> None:
         self._class = find_model(settings.run.model).load()
         if not (isinstance(self._class, type) and issubclass(self._class, Model)):
             raise UserError(
                 f"model {settings.run.model} is no arignote.Model (a PyTorch module): only those "
                 "can be run by DistributedDataParallel too"
             )
+        slow = settings.optimizer.model_copy(update={"learning_rate": _RATE})
+        self._settings = settings.model_copy(update={"optimizer": slow})
+        self.ours = Ours(self._class(), self._settings, crew)
+        self.parameters = sum(vector.numel() for vector in self.ours.task.replica.parameters)
+        self._world = crew.workers
+
+    def _plain_model(self) -> tuple[Model, Callable[[], None]]:
+        """As one would write it by hand, for one worker; and what computes its gradients."""
+        settings = with_device_defaults(self._settings, CPU, workers=1)
         seed_build(settings.run.seed)
-        model = self._class()
-        model.settings = settings
-        self._dataset: Dataset = model.data()
-        batch_size = settings.train.batch_size
-        indices = world.rank * batch_size + np.arange(batch_size, dtype=np.int64)
-        self._batch: Batch = self._dataset.train_batch(
-            indices % self._dataset.train_size, seed=settings.run.seed, epoch=0
-        )
-        self.parameters = 0
-
-    def _model(self) -> Model:
-        seed_build(self._settings.run.seed)
         model: Model = self._class()
-        model.settings = self._settings
-        model.dataset = self._dataset
-        model.module = model.build()
-        model.module.train()
-        self.parameters = sum(p.numel() for p in model.module.parameters() if p.requires_grad)
-        return model
+        model.settings, model.dataset = settings, self.ours.task.dataset
+        model.module = model.build().train()
+        if settings.train.compile:
+            model.module.compile()
+        last = wants_channels_last(settings, model.module)
+        placing = Placing(CPU, double=False, channels_last=last)
 
-    def _forward_backward(self, model: Model) -> None:
-        model.loss(self._batch).backward()  # type: ignore[no-untyped-call]
-
-    def ours(self) -> _Ours:
-        """`rule` and `exchange` are the settings'."""
-        model, run = self._model(), self._settings.run
-        attached = attach(
-            model.module,
-            _optimizer(model.module),
-            rule=run.rule,
-            exchange=run.exchange,
-            timeout_seconds=self._world.timeout_seconds,
-        )
-
-        def step() -> int:
-            before = attached.recorder.wire_bytes
-            samples = len(self._batch.targets)
-            attached.zero_grad()
-            loss = model.loss(self._batch)
-            attached.begin(samples)
+        def forward_backward() -> None:
+            loss = model.loss(placing.place(self.ours.batch))
             loss.backward()  # type: ignore[no-untyped-call]
-            attached.step(samples=samples)
-            return attached.recorder.wire_bytes - before
+            # A loop that prints a loss, or stops at NaN, reads it.
+            loss.item()
 
-        chosen = attached._rule.exchange.name if run.exchange == AUTO else None
-        return _Ours(Loop("arignote", step), attached, chosen)
+        return model, forward_backward
 
     def ddp(self) -> Loop:
         """Gradients are views of DDP's buckets, which saves it a copy."""
-        model = self._model()
+        model, compute = self._plain_model()
+        optimizer = _optimizer(model)
         model.module = DistributedDataParallel(model.module, gradient_as_bucket_view=True)
-        optimizer = _optimizer(model.module)
         sent = least_wire_bytes(self.parameters, self._world.size)
 
         def step() -> int:
             optimizer.zero_grad()
-            self._forward_backward(model)
+            compute()
             optimizer.step()
             return sent
 
         return Loop("ddp", step)
 
-    def plain(self) -> list[Loop]:
+    def plain(self) -> Sequence[Loop]:
         """Without any exchange; both use one module."""
-        model = self._model()
-        optimizer = _optimizer(model.module)
+        model, compute = self._plain_model()
+        optimizer = _optimizer(model)
 
         def forward_backward() -> int:
             optimizer.zero_grad()
-            self._forward_backward(model)
+            compute()
             return 0
 
         def whole() -> int:
@@ -225,8 +195,8 @@ class _Shop:
         ]
 
 
-def _optimizer(module: nn.Module) -> torch.optim.Optimizer:
-    return torch.optim.SGD(module.parameters(), lr=_RATE, momentum=0.9)
+def _optimizer(model: Model) -> torch.optim.Optimizer:
+    return model.optimizer(p for p in model.module.parameters() if p.requires_grad)
 
 
 if __name__ == "__main__":

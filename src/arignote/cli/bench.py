@@ -100,6 +100,7 @@ def exchange(**given: Any) -> int:
 @bench.command(context_settings={"show_default": True})
 @placement_options
 @click.option("--model", default="mlp-56m", help="As in `arignote train`.")
+@click.option("--data", metavar="SPEC", help="As in `arignote train`.")
 @click.option("--vs", default="ddp", metavar="PEER", help="Peers: ddp, or none.")
 @click.option("--batch-size", type=int, metavar="PER_WORKER", help="Samples a worker a step.")
 @click.option("--steps", default=20, metavar="K", help="Steps of each kind that are timed.")
@@ -109,18 +110,20 @@ def exchange(**given: Any) -> int:
 def step(**given: Any) -> int:
     """Whole training steps: ours, DistributedDataParallel's, and those of one worker alone."""
     from arignote.bench.report import show
-    from arignote.bench.request import STEP_PEERS, StepRequest, parse_peers
+    from arignote.bench.request import STEP_PEERS, StepRequest, check_precision, parse_peers
     from arignote.config.model_source import find_model
     from arignote.launch.start import check
 
     named = {
         "run.model": given["model"],
+        "run.data": given["data"],
         "run.rule": given["rule"],
         "run.exchange": given["exchange"],
         "train.batch_size": given["batch_size"],
     }
-    settings = bench_settings(given, named, find_model(given["model"]).defaults)
+    settings = bench_settings(given, named, find_model(given["model"]).defaults, least=1)
     check(settings)
+    check_precision(settings.train.precision)
     peers = parse_peers(given["vs"], STEP_PEERS)
     steps = int(positive("--steps", given["steps"]))
     request = StepRequest(peers, steps, settings.model_dump())

@@ -26,12 +26,14 @@ def bench_settings(
     defaults: dict[str, Any] | None = None,
     *,
     workers: int = 2,
+    least: int = 2,
     servers: bool = False,
 ) -> Settings:
     """What the options of a bench say.
 
     Args:
         workers: where nothing says how many.
+        least: workers that this bench makes sense with.
         servers: whether this bench has something for them to do.
     """
     from arignote.config.load import nest, parse_set, read_file, resolve
@@ -50,7 +52,7 @@ def bench_settings(
         hostfile=given["hostfile"],
     )
     settings = resolve([*layers, ("--set", parse_set(given["assignments"])), ("", line)])
-    if settings.launch.workers < 2:
+    if settings.launch.workers < least:
         raise UserError("one worker has nothing to exchange: use -n 2 or more")
     if settings.launch.servers and not servers:
         raise UserError("this bench has no centre for a server to hold: leave out --servers")

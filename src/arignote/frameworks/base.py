@@ -65,6 +65,13 @@ class Replica(ABC):
     def update(self) -> None:
         """One optimizer update of this worker from `gradients`."""
 
+    def leave_gradients(self) -> None:
+        """Nobody will read `gradients`: they need not be brought up to date, `update` uses others.
+
+        Saves a copy of them in each step.
+        """
+        return
+
     def listen(self, listener: GradientListener) -> None:
         """Tell `listener` of gradients as they arrive.
 

@@ -55,14 +55,22 @@ class FlatGradients:
             if owner is not None:
                 owner._arrived(parameter)
 
-        for parameter in parameters:
+        self._hooks = [
             parameter.register_post_accumulate_grad_hook(arrived)  # type: ignore[no-untyped-call]
+            for parameter in parameters
+        ]
 
     def begin(self, samples: float) -> None:
         """The last backward of this step is about to start."""
         if self.listener is not None:
             self.listener.begin(samples)
             self._begun = True
+
+    def leave(self) -> None:
+        """Nobody will read the vectors: each gradient may stay where backward computed it."""
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks = []
 
     def let_go(self) -> None:
         """No parameter has a gradient: the next backward writes, and adds to nothing."""
@@ -82,8 +90,10 @@ class FlatGradients:
             if place.parameter.grad is None:
                 place.view.zero_()
                 place.parameter.grad = place.view
-            else:
+            elif self._hooks:
                 _bring(place.parameter, place.view)
+            else:
+                _check_dense(place.parameter.grad)
 
     def _arrived(self, parameter: torch.Tensor) -> None:
         place = self._places[id(parameter)]
@@ -97,11 +107,7 @@ def _bring(parameter: torch.Tensor, view: torch.Tensor) -> None:
     gradient = parameter.grad
     if gradient is view or gradient is None:
         return
-    if gradient.is_sparse:
-        raise UserError(
-            f"a gradient of shape {tuple(gradient.shape)} is sparse: build its layer with "
-            "sparse=False"
-        )
+    _check_dense(gradient)
     plain = gradient.device.type == "cpu" and gradient.dtype in (torch.float32, torch.float64)
     if plain and gradient.dtype == view.dtype and gradient.is_contiguous():
         # NumPy's copy does not read what it overwrites, torch's does.
@@ -109,3 +115,11 @@ def _bring(parameter: torch.Tensor, view: torch.Tensor) -> None:
     else:
         view.copy_(gradient.detach())
     parameter.grad = view
+
+
+def _check_dense(gradient: torch.Tensor) -> None:
+    if gradient.is_sparse:
+        raise UserError(
+            f"a gradient of shape {tuple(gradient.shape)} is sparse: build its layer with "
+            "sparse=False"
+        )

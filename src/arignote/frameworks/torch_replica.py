@@ -112,6 +112,10 @@ class TorchReplica(Replica):
         """
         self._flat_gradients.collect()
 
+    def leave_gradients(self) -> None:
+        """See `Replica.leave_gradients`."""
+        self._flat_gradients.leave()
+
     def listen(self, listener: GradientListener) -> None:
         """See `Replica.listen`."""
         self._flat_gradients.listener = listener

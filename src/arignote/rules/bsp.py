@@ -66,6 +66,7 @@ class BSP(Rule):
             )
         super().start(replica)
         if options.scheme == "weights" or world.size == 1:
+            replica.leave_gradients()
             return
         if options.overlap != "on" and _wanted(
             "sharded", options.sharded, self._one_host, self._reason_not_to_shard(replica)

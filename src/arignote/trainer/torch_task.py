@@ -166,7 +166,8 @@ class TorchTask(Task):
         batch = self._placing.place(batch)
         epochs_done = epoch + consumed / self.train_size
         self._set_rate(epochs_done)
-        self.replica.module.train()
+        if not self.replica.module.training:
+            self.replica.module.train()
         self.replica.zero_grad()
         samples = len(indices)
         loss = self._forward_backward(batch) if samples else self._nothing(batch)
@@ -200,8 +201,7 @@ class TorchTask(Task):
         """Go through the motions of an empty batch where other workers wait for us in them."""
         if self.settings.train.batch_norm == "synchronised" and self.world.size > 1:
             self._forward_backward(Batch(batch.inputs[:0], batch.targets[:0]))
-            for vector in self.replica.gradients:
-                vector.zero_()
+            self.replica.zero_grad()
         self._outputs = None
         return 0.0
 
