@@ -31,6 +31,17 @@ def test_keep_last_and_best(train: Any, tmp_path: Path) -> None:
     assert set(names(tmp_path / "run")) == {"step-00000009", "step-00000012", best["name"]}
 
 
+@pytest.mark.parametrize("number", ["error", "loss"])
+def test_best_by_what_the_model_says(train: Any, tmp_path: Path, number: str) -> None:
+    (tmp_path / "mine.py").write_text(
+        "from arignote.models.digits import DigitsMLP\n"
+        f"class Mine(DigitsMLP):\n    best_by = {number!r}\n"
+    )
+    ran = train(1, SMALL | {"run.model": f"{tmp_path}/mine.py:Mine"})
+    best = json.loads((tmp_path / "run/checkpoints/best.json").read_text())
+    assert best["value"] == min(e[number] for e in ran.events if e["event"] == "validation")
+
+
 def test_every_epoch_can_be_turned_off(train: Any, tmp_path: Path) -> None:
     train(1, SMALL | {"checkpoint.every_epochs": 0})
     # The end is always saved.

@@ -241,7 +241,7 @@ class Checkpoint(Section):
     keep_last: Annotated[int, Field(ge=1)] = 2
     """How many of the newest to keep."""
     keep_best: bool = True
-    """Also keep the one with the best validation."""
+    """Also keep the one with the best validation: least error, or loss for language models."""
 
 
 class Recorder(Section):

@@ -67,6 +67,8 @@ class Model:
     """
 
     defaults: ClassVar[Mapping[str, object]] = {}
+    best_by: ClassVar[str] = "error"
+    """Which number of a validation says that a checkpoint is the best: `error` or `loss`."""
     takes_probabilities: ClassVar[bool] = False
     """Whether a `loss` of its own takes targets (N, classes) too, as `train.mix` makes them."""
     settings: Settings

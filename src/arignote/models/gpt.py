@@ -119,7 +119,9 @@ class _GPT(LanguageModel):
 class GPTNano(_GPT):
     """5 layers, width 128, 4 heads; 1,032,704 parameters for 65 characters and length=256.
 
-    For characters: `--data text:FILE,length=256`. A step of two workers is 2,048 characters.
+    For characters: `--data text:FILE,length=256`. A step of two workers is 2,048 characters. AdamW,
+    its betas and decay, cosine and clipping are nanoGPT's (`config/train_shakespeare_char.py`,
+    where the rate is 1e-3); size, batch, epochs, rate and dropout are ours.
     """
 
     defaults = {
@@ -143,7 +145,8 @@ class GPTNano(_GPT):
 class GPTSmall(_GPT):
     """GPT-2's smallest: 12 layers, width 768, 12 heads; 86.0 M parameters for bytes, length=1024.
 
-    124,439,808 for GPT-2's own vocabulary of 50,257.
+    124,439,808 for GPT-2's own vocabulary of 50,257. AdamW, its rate, betas and decay, cosine and
+    clipping are nanoGPT's (`train.py`); dropout is GPT-2's; batch a worker and epochs are ours.
     """
 
     defaults = {

@@ -16,6 +16,8 @@ class LanguageModel(Model):
     Its loss is in nats a token; its error is the share of tokens that it would not guess first.
     """
 
+    best_by = "loss"
+
     def data(self) -> Dataset:
         """As `Model.data`.
 

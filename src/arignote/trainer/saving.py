@@ -96,7 +96,7 @@ class Saver:
 
     def note_best(self, step: int, validation: dict[str, float]) -> None:
         """Remember the checkpoint just saved if no validation was better."""
-        value = validation.get("error", math.nan)
+        value = validation.get(self.task.best_by, math.nan)
         if math.isnan(value):
             value = validation.get("loss", math.nan)
         first = self.store.world.rank == 0

@@ -18,6 +18,8 @@ class Task(ABC):
     replica: Replica
     sample_name: str = "images"
     """What a sample is called, in the plural."""
+    best_by: str = "error"
+    """The number of a validation that is lowest for the best checkpoint; see `Model.best_by`."""
     n_epochs: int
     train_size: int
     """What one epoch counts: samples of all workers, or steps where samples are unknown."""

@@ -61,7 +61,7 @@ class TorchTask(Task):
         self.settings = settings = with_device_defaults(settings, device, world.size)
         self.world = world
         self.device = device
-        self.n_epochs = settings.train.epochs
+        self.n_epochs, self.best_by = settings.train.epochs, model.best_by
         check_loss(model, settings.train.mix)
         model.settings = settings
         model.dataset = self.dataset = self._open_data()
