@@ -81,7 +81,10 @@ def test_step(cli: Any) -> None:
     rows = {row["name"]: row for row in report["rows"]}
     assert list(rows) == ["arignote", "ddp", "forward_backward", "one_worker"]
     for name, row in rows.items():
-        check_row(row, "samples_per_second", *(["chosen"] if name == "arignote" else []))
+        more = ["chosen"] if name == "arignote" else []
+        check_row(row, "samples_per_second", "ratios", *more)
+        assert set(row["ratios"]) == set(rows)
+        assert row["ratios"][name] == 1
         assert row["elements"] == 9610
         assert row["workers"] == (1 if name == "one_worker" else 2)
         samples = 8 * row["workers"]
@@ -115,6 +118,11 @@ def test_step_of_one_worker_beside_a_plain_loop(cli: Any) -> None:
     assert list(rows) == ["arignote", "forward_backward", "one_worker"]
     assert {row["workers"] for row in rows.values()} == {1}
     assert {row["wire_bytes"] for row in rows.values()} == {0}
+    # One block of two steps: the ratio of their sums.
+    ours, plain = rows["arignote"], rows["one_worker"]
+    assert ours["ratios"]["one_worker"] == pytest.approx(1 / plain["ratios"]["arignote"])
+    medians = ours["median_seconds"] / plain["median_seconds"]
+    assert ours["ratios"]["one_worker"] == pytest.approx(medians)
 
 
 @pytest.mark.parametrize(

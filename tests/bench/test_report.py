@@ -50,6 +50,15 @@ def test_table_of_steps(capsys: Any) -> None:
     assert lines[1][-4:] == ["64", "4", "kB", "0.5"]
 
 
+def test_ratios_by_rounds_win(capsys: Any) -> None:
+    known = {"ratios": {"arignote": 1.0, "ddp": 0.75}, "samples_per_second": 64.0}
+    rows = (row("arignote", 0.5, **known), row("ddp", 1.0, samples_per_second=32.0))
+    show(Report.parse(Report(MACHINE, "abc", rows).text()))
+    out = capsys.readouterr().out
+    assert out.splitlines()[1].split()[-1] == "0.75"
+    assert "/ ddp: this row's time over that one's, the median over blocks of steps; below" in out
+
+
 def test_units() -> None:
     assert [duration(s) for s in (2.5, 0.0253, 2e-6)] == ["2.5 s", "25.3 ms", "2 µs"]
     assert [amount(n) for n in (0, 999, 4000, 243_860_896, 2 * 10**9)] == [

@@ -83,9 +83,11 @@ def _cells(row: Row) -> Iterable[str]:
 
 
 def _ratios(row: Row, rows: Sequence[Row], references: Sequence[str]) -> Iterable[str]:
-    medians = {other.name: other.median_seconds for other in rows}
+    ratios = row.ratios
+    if ratios is None:
+        ratios = {other.name: row.median_seconds / other.median_seconds for other in rows}
     for name in references:
-        ratio = row.median_seconds / medians[name] if name in medians else None
+        ratio = ratios.get(name)
         yield "" if ratio is None else f"{ratio:,.0f}" if ratio >= 100 else f"{ratio:.3g}"
 
 
@@ -97,7 +99,9 @@ def _legend(report: Report, rows: Sequence[Row], references: Sequence[str]) -> I
         "the upper quartile; sent: by the worker that sends most, in a round"
     )
     if references:
-        yield f"/ {', / '.join(references)}: this row's time over that one's; below 1 is faster"
+        how = ", the median over blocks of steps" if any(row.ratios for row in rows) else ""
+        named = ", / ".join(references)
+        yield f"/ {named}: this row's time over that one's{how}; below 1 is faster"
     for name, meaning in _MEANINGS.items():
         if name in names:
             yield f"{name}: {meaning}"

@@ -54,6 +54,9 @@ class Row(Measured):
     """What auto chose."""
     samples_per_second: float | None = None
     """Of a step: samples of all workers."""
+    ratios: dict[str, float] | None = None
+    """This one's time over that of others, by their names: the median over the rounds, in each of
+    which the machine was as fast for both. None: not known by rounds."""
 
 
 def median_and_spread(seconds: Sequence[float]) -> tuple[float, tuple[float, float]]:

@@ -17,8 +17,9 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from statistics import median
 from typing import Any
 
 import torch
@@ -40,7 +41,7 @@ from arignote.models.base import Model
 from arignote.trainer.device_defaults import wants_channels_last, with_device_defaults
 from arignote.trainer.placing import Placing
 
-_BLOCK = 5
+_BLOCK = 2
 """Steps of one kind in a row; one more before them does not count."""
 _WHAT = "a block of steps of the bench"
 _RATE = 1e-4
@@ -79,11 +80,14 @@ def measure(request: StepRequest, settings: Settings, crew: Crew) -> Iterator[Ro
         loops.append(shop.ddp())
     loops += shop.plain()
     progress(world, f"{shop.parameters:,} parameters, {request.steps} steps of each kind")
-    for start in range(0, request.steps, _BLOCK):
-        for loop in loops:
+    for number, start in enumerate(range(0, request.steps, _BLOCK)):
+        # Each kind comes after every other one: what one leaves in the caches hits all alike.
+        first = number % len(loops)
+        for loop in (*loops[first:], *loops[:first]):
             _block(loop, min(_BLOCK, request.steps - start), world)
+    times = {loop.name: _times(loop, world) for loop in loops}
     for loop in loops:
-        yield _row(loop, shop.parameters, settings.train.batch_size, ours, world)
+        yield _row(loop, times, shop.parameters, settings.train.batch_size, ours, world)
     ours.close()
     if store is not None:
         leave_gloo(world)
@@ -106,20 +110,40 @@ def _block(loop: Loop, steps: int, world: World) -> None:
         wake(world)
 
 
-def _row(loop: Loop, parameters: int, batch_size: int, ours: Ours, world: World) -> Row:
-    times = world.gather(loop.seconds, _WHAT)[0] if loop.alone else slowest(loop.seconds, world)
-    median, spread = median_and_spread(times)
+def _times(loop: Loop, world: World) -> list[float]:
+    """Of each step, the slowest worker's; the same on all workers."""
+    return world.gather(loop.seconds, _WHAT)[0] if loop.alone else slowest(loop.seconds, world)
+
+
+def _row(
+    loop: Loop,
+    times: Mapping[str, Sequence[float]],
+    parameters: int,
+    batch_size: int,
+    ours: Ours,
+    world: World,
+) -> Row:
+    middle, spread = median_and_spread(times[loop.name])
     workers = 1 if loop.alone else world.size
     sent = max(world.gather(sum(loop.wire_bytes) // max(len(loop.wire_bytes), 1), _WHAT))
     return Row(
         loop.name,
         parameters,
         workers,
-        median,
+        middle,
         spread,
         sent,
         chosen=ours.chosen if loop.name == "arignote" else None,
-        samples_per_second=workers * batch_size / median,
+        samples_per_second=workers * batch_size / middle,
+        ratios={name: _ratio(times[loop.name], others) for name, others in times.items()},
+    )
+
+
+def _ratio(times: Sequence[float], others: Sequence[float]) -> float:
+    """Block by block, whose steps were made within seconds of each other; the median."""
+    starts = range(0, len(times), _BLOCK)
+    return median(
+        sum(times[start : start + _BLOCK]) / sum(others[start : start + _BLOCK]) for start in starts
     )
 
 
