@@ -57,8 +57,10 @@ def _open(source: Path) -> ImageDataset:
 
 
 def _write(data: ImageDataset, split: Split, indices: Indices, folder: Path, name: str) -> None:
-    labels = data._train_labels if split == "train" else data._validation_labels
-    parts = np.split(indices, range(_CHUNK, len(indices), _CHUNK))
-    images = np.concatenate([data._images(split, part) for part in parts])
-    np.save(folder / f"x_{name}.npy", np.ascontiguousarray(images))
-    np.save(folder / f"y_{name}.npy", labels[indices].astype(np.uint8))
+    channels, height, width = data.sample_shape
+    images = np.empty((len(indices), height, width, channels), np.uint8)
+    for start in range(0, len(indices), _CHUNK):
+        part = slice(start, start + _CHUNK)
+        data.load_images(split, indices[part], images[part])
+    np.save(folder / f"x_{name}.npy", images)
+    np.save(folder / f"y_{name}.npy", data.labels(split, indices).astype(np.uint8))
