@@ -11,6 +11,7 @@ import io
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from statistics import median
 
 import numpy as np
@@ -41,7 +42,8 @@ def smooth(width: int, height: int, count: int) -> Images:
     generator = np.random.default_rng(0)
     coarse = generator.integers(0, 256, (count, 12, 16, 3), np.uint8)
     size = (width, height)
-    return np.stack([Image.fromarray(c).resize(size, Image.Resampling.BICUBIC) for c in coarse])
+    pictures = (Image.fromarray(c).resize(size, Image.Resampling.BICUBIC) for c in coarse)
+    return np.stack([np.asarray(picture) for picture in pictures])
 
 
 def jpeg(width: int, height: int) -> bytes:
@@ -68,7 +70,7 @@ def step_calls() -> dict[str, Callable[[], object]]:
         images = smooth(size, size, IMAGES)
         for name in STEPS:
             steps = open_steps(name, 3)
-            calls[f"{name}, {size}x{size}"] = lambda s=steps, i=images: apply_steps(s, i, bits)
+            calls[f"{name}, {size}x{size}"] = partial(apply_steps, steps, images, bits)
     return calls
 
 
@@ -78,8 +80,8 @@ def decode_calls() -> dict[str, Callable[[], object]]:
     for width, height in PHOTOGRAPHS:
         content = jpeg(width, height)
         name = f"{width}x{height}, {len(content) / width / height:.2f} bytes a pixel"
-        calls[f"{name}, ours"] = lambda c=content: decode_content(c, "a photograph", SIDE)
-        calls[f"{name}, at full scale"] = lambda c=content: whole(c)
+        calls[f"{name}, ours"] = partial(decode_content, content, "a photograph", SIDE)
+        calls[f"{name}, at full scale"] = partial(whole, content)
     return calls
 
 

@@ -186,7 +186,7 @@ def _make(stage: Stage, jobs: Iterable[Job], given: dict[str, Any]) -> None:
 
     def data() -> Path:
         try:
-            held = "run" if stage == "run" else "search"
+            held: Literal["search", "run"] = "run" if stage == "run" else "search"
             return cut(given["data"], given["work"].absolute(), held, given["samples"])
         except ValueError as error:
             raise click.UsageError(str(error)) from None

@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
-from arignote.data.images import ImageDataset, Split
+from arignote.data.base import Split
+from arignote.data.images import ImageDataset
 from arignote.data.open import open_data
+from arignote.data.sharding import Indices
 
 WHOLE = 50_000
 _SEED = 0
 _CHUNK = 500
-Indices = npt.NDArray[np.int64]
 
 
 def cut(source: Path, work: Path, stage: Literal["search", "run"], samples: int) -> Path:
