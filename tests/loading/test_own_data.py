@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from collections.abc import Iterator
@@ -178,6 +179,12 @@ class Unvalidated(Dataset):
 def test_shapes_where_nothing_validates() -> None:
     shape = Shapes("float32", (5,), "int64", ())
     assert shapes_of(Unvalidated()) == {"train": shape, "validation": shape}
+
+
+def test_what_is_known_is_plain() -> None:
+    data = Unvalidated()
+    data.mean, data.deviation = torch.tensor([1.5, 2.5]), np.ones(2, np.float32)  # type: ignore
+    assert json.dumps(data.known()) == '{"mean": [1.5, 2.5], "deviation": [1.0, 1.0]}'
 
 
 def test_errors_of_kinds_that_the_worker_does_not_know() -> None:
