@@ -72,6 +72,8 @@ def test_settings_do_not_change():
         ({"train": {"on_nan": "x"}}, r"got 'x', input should be 'stop' or 'continue'"),
         ({"train": {"clip_norm": -1.0}}, r"train\.clip_norm: got -1\.0, "),
         ({"train": {"timeout_seconds": 0.0}}, r"timeout_seconds: got 0\.0, .*greater than 0"),
+        # More than a wait for files can be told.
+        ({"loading": {"timeout_seconds": 1e10}}, r"timeout_seconds: got 1.*less than or equal to"),
         ({"run": {"seed": -1}}, r"here: run\.seed: got -1, "),
         ({"run": {"seed": 2**63}}, r"here: run\.seed: got 9223372036854775808, "),
         ({"run": {"model": 3}}, r"here: run\.model: got 3, input should be a valid string"),

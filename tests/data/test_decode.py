@@ -9,7 +9,7 @@ import pytest
 from PIL import Image, ImageFilter, ImageOps
 from PIL.JpegImagePlugin import JpegImageFile
 
-from arignote.data.decode import BadImageError, decode_any, decode_content
+from arignote.data.decode import BadImageError, bad_images, decode_any, decode_content, middle
 from arignote.errors import DataError
 
 
@@ -93,6 +93,29 @@ def test_what_is_no_picture(tmp_path):
         decode_any(str(tmp_path / "script.eps"), (3, 8, 8))
     with pytest.raises(DataError, match=r"gone\.png cannot be read \(No such file"):
         decode_any(str(tmp_path / "gone.png"), (3, 8, 8))
+
+
+# Sizes whose ratio is no round number
+
+
+def test_no_box_leaves_its_image():
+    sides = [*range(1, 60), 301, 333, 491, 640, 4032]
+    for width in sides:
+        for height in sides:
+            assert middle((width, height), (width, height)) == (0, 0, width, height)
+            for size in ((7, 5), (height, width)):
+                left, top, right, bottom = middle((width, height), size)
+                assert 0 <= left < right <= width
+                assert 0 <= top < bottom <= height
+
+
+@pytest.mark.parametrize("size", [(301, 491), (333, 77), (49, 1), (3, 107)])
+def test_without_size_an_image_stays_as_it_is(tmp_path, size):
+    pixels = picture(*size)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    content = (tmp_path / "a.png").read_bytes()
+    assert np.array_equal(decode_content(content, "a.png", 0), pixels)
+    assert bad_images([str(tmp_path / "a.png")]) == []
 
 
 # JPEGs at smaller scales

@@ -10,11 +10,13 @@ import pytest
 
 from arignote.config.augment_options import ResizedCropOptions
 from arignote.data import shards as module
+from arignote.data import stages
 from arignote.data.augmentation.chain import apply_steps, open_steps
 from arignote.data.augmentation.resized_crop import ResizedCrop
 from arignote.data.draws import sample_bits
 from arignote.data.images import ImageDataset
 from arignote.data.open import open_data
+from arignote.data.stored_images import StoredImages
 from arignote.durable import file_sha256
 from arignote.errors import DataError, UserError
 
@@ -191,6 +193,11 @@ def save_labels(folder, labels):
     np.save(folder / "train-labels.npy", labels)
 
 
+def zipped_labels(folder):
+    with (folder / "train-labels.npy").open("wb") as file:
+        np.savez(file, labels=np.zeros(11, np.int32))
+
+
 ANEW = r"prepare the data anew with --force"
 DAMAGES = {
     "no index": (
@@ -216,6 +223,22 @@ DAMAGES = {
     "a field": (
         lambda folder: change(folder, mean=[1.0]),
         rf"index.json: mean: got \[1.0\], tuple should have at least 3 items.*: {ANEW}",
+    ),
+    "no numbers": (
+        lambda folder: change(folder, mean=[1.0, float("nan"), 2.0]),
+        rf"index.json: mean: got nan, .* finite number: {ANEW}",
+    ),
+    "a division by zero": (
+        lambda folder: change(folder, deviation=[1.0, 2.0, 0.0]),
+        rf"index.json: deviation: got 0.0, .* greater than 0: {ANEW}",
+    ),
+    "too deep": (
+        lambda folder: (folder / "index.json").write_text("[" * 100_000),
+        rf"index.json is damaged \(.*recursion.*\): {ANEW}",
+    ),
+    "labels in an archive": (
+        lambda folder: zipped_labels(folder),
+        rf"train-labels.npy is damaged \(.*\): copy it again, or {ANEW}",
     ),
     "a path": (
         lambda folder: change(
@@ -288,6 +311,40 @@ def test_a_shard_that_is_removed_while_it_is_used(folder):
         DataError, match=r"00001.bin cannot be mapped \(No such file or directory\)"
     ):
         images(data, "train", np.array([4]))
+
+
+def test_a_shard_that_is_cut_while_it_is_used(folder):
+    data = open_data(f"shards:{folder}", "none")
+    with (folder / "train-00001.bin").open("r+b") as file:
+        file.truncate(10)
+    with pytest.raises(
+        DataError, match=r"00001.bin cannot be mapped \(mmap length .*\): was it removed or cut"
+    ):
+        images(data, "train", np.array([4]))
+
+
+@pytest.mark.parametrize("augment", ["crop+mirror", "resized-crop"])
+def test_the_shard_that_is_read_is_shown(folder, monkeypatch, augment):
+    """For who reads one that is cut is killed, and can say nothing."""
+    shown, view = [], memoryview(bytearray(stages.VIEW_BYTES))
+    monkeypatch.setattr(stages, "_view", [])
+    stages.show_in(view)
+    find, cut = StoredImages._images, ResizedCrop.cut
+
+    def spy(function):
+        def spied(*arguments):
+            shown.append(stages.file_shown(view))
+            return function(*arguments)
+
+        return spied
+
+    monkeypatch.setattr(StoredImages, "_images", spy(find))
+    monkeypatch.setattr(ResizedCrop, "cut", spy(cut))
+    data = open_data(f"shards:{folder},size=11", augment)
+    images(data, "train", np.array([4, 0, 10]))
+    expected = [str(folder / f"train-0000{number}.bin") for number in (1, 0, 2)]
+    assert list(dict.fromkeys(shown)) == expected
+    assert stages.file_shown(view) == ""
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import resource
+import socket
 
 import pytest
 
 from arignote.loading.arena import Arena
-from arignote.loading.channel import channel_pair, cut, receive, send
+from arignote.loading.channel import channel_pair, cut, readable, receive, send
 
 
 def test_what_was_said_before_one_went_can_be_read() -> None:
@@ -34,13 +37,31 @@ def test_open_files_come_along() -> None:
 
 def test_a_long_text_is_cut_in_front() -> None:
     assert cut("short") == "short"
-    text = "\u00e9" * 100_000 + "end"
-    assert cut(text).startswith("...")
-    assert cut(text).endswith("end")
+    for letter in ("x", "\u00e9", "\U0001f600", '"', "\udcff"):
+        text = letter * 100_000 + "end"
+        assert cut(text).startswith("...")
+        assert cut(text).endswith("end")
+        assert len(cut(text)) > 3000
+        ours, theirs = channel_pair()
+        with ours, theirs:
+            send(ours, {"failure": cut(text)})
+            assert receive(theirs) == ({"failure": cut(text)}, [])
+
+
+def test_files_of_high_numbers() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if 0 <= hard < 1200:
+        pytest.skip(f"this process may have {hard} files open")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 1200), hard))
     ours, theirs = channel_pair()
-    with ours, theirs:
-        send(ours, {"failure": cut(text)})
-        assert receive(theirs) == ({"failure": cut(text)}, [])
+    high = socket.socket(fileno=fcntl.fcntl(theirs, fcntl.F_DUPFD_CLOEXEC, 1100))
+    try:
+        with ours, theirs, high:
+            assert readable([ours, high], 0.0) == []
+            send(ours, {"number": 3})
+            assert readable([ours, high]) == [high]
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_blocks_of_an_arena() -> None:

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import click
 
+from arignote.cli.options import named_share, naming_options
+
 
 @click.group()
 def data() -> None:
@@ -66,7 +68,8 @@ def verify(folder: str) -> None:
 
 @data.command()
 @click.argument("folder", metavar="DIR")
-def mean(folder: str) -> None:
+@naming_options
+def mean(folder: str, class_from_name: bool, val_share: float | None) -> None:
     """Mean and deviation of each channel over all training pixels, in values 0..255.
 
     DIR is a folder that `arignote prepare` wrote, or anything that it reads: of that, images are
@@ -74,13 +77,17 @@ def mean(folder: str) -> None:
     """
     from arignote.data.prepare.mean import source_statistics
     from arignote.data.shard_index import INDEX, read_index
+    from arignote.errors import UserError
 
     path = Path(folder)
+    share = named_share(class_from_name=class_from_name, val_share=val_share)
     if (path / INDEX).is_file():
+        if share is not None:
+            raise UserError(f"{path} is prepared, its index has all: leave out --class-from-name")
         index = read_index(path)
         _echo_statistics(index.mean, index.deviation)
     else:
-        _echo_statistics(*source_statistics(path, len(os.sched_getaffinity(0))))
+        _echo_statistics(*source_statistics(path, len(os.sched_getaffinity(0)), share))
 
 
 def _echo_statistics(mean: Sequence[float], deviation: Sequence[float]) -> None:

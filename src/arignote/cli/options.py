@@ -1,4 +1,4 @@
-"""Options that `train`, `run` and `resize` share."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import click
+
+from arignote.errors import UserError
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -33,6 +35,21 @@ _PLACEMENT = (
     click.option("--dry-run", is_flag=True, help="Print the command line, start nothing."),
 )
 
+_NAMING = (
+    click.option(
+        "--class-from-name",
+        is_flag=True,
+        help="No class folders: names are CLASS_*.jpg there.",
+    ),
+    click.option(
+        "--val-share",
+        type=click.FloatRange(0, 1, min_open=True, max_open=True),
+        help="With --class-from-name: the share that validates, by a hash of the name.  "
+        "[default: 0.1]",
+    ),
+)
+_VALIDATION_SHARE = 0.1
+
 
 def where_options(command: F) -> F:
     """Add the options that say how many workers run, and where."""
@@ -46,3 +63,25 @@ def placement_options(command: F) -> F:
     for option in reversed(_PLACEMENT):
         command = option(command)
     return command
+
+
+def naming_options(command: F) -> F:
+    """Add the options that say how a source of images without class folders is read."""
+    for option in reversed(_NAMING):
+        command = option(command)
+    return command
+
+
+def named_share(*, class_from_name: bool, val_share: float | None) -> float | None:
+    """What they say: the share of such a source that validates; None: it has class folders.
+
+    Raises:
+        UserError: a share of none.
+    """
+    if class_from_name:
+        return _VALIDATION_SHARE if val_share is None else val_share
+    if val_share is not None:
+        raise UserError(
+            "--val-share splits images without folders: add --class-from-name, or leave it out"
+        )
+    return None

@@ -9,6 +9,8 @@ from types import TracebackType
 
 import click
 
+from arignote.cli.options import named_share, naming_options
+
 _SHOWN = 20
 """Skipped files that are listed; the index has all."""
 
@@ -22,14 +24,7 @@ _SHOWN = 20
 @click.option(
     "--workers", type=click.IntRange(min=1), help="Processes that decode.  [default: cores]"
 )
-@click.option(
-    "--class-from-name", is_flag=True, help="No class folders: names are CLASS_*.jpg in SRC."
-)
-@click.option(
-    "--val-share",
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
-    help="With --class-from-name: the share that validates, by a hash of the name.  [default: 0.1]",
-)
+@naming_options
 @click.option("--skip-bad", is_flag=True, help="Leave out files that hold no whole image.")
 @click.option("--force", is_flag=True, help="Begin anew where OUT holds something prepared.")
 def prepare(
@@ -49,17 +44,11 @@ def prepare(
     """
     from arignote.data.prepare.run import Options
     from arignote.data.prepare.run import prepare as run
-    from arignote.errors import UserError
 
-    if val_share is not None and not class_from_name:
-        raise UserError(
-            "--val-share splits images without folders: add --class-from-name, or leave it out"
-        )
-    share = 0.1 if val_share is None else val_share
     options = Options(
         size=size,
         workers=workers or len(os.sched_getaffinity(0)),
-        validation_share=share if class_from_name else None,
+        validation_share=named_share(class_from_name=class_from_name, val_share=val_share),
         skip_bad=skip_bad,
         force=force,
     )

@@ -145,7 +145,7 @@ class Loading(Section):
     """Memory of each worker for batches that are made ahead, in MiB; two batches always fit."""
     normalise: Literal["loader", "device"] = "loader"
     """device: images are bytes until they are there, a quarter of the memory and of the copying."""
-    timeout_seconds: Positive = 120.0
+    timeout_seconds: Annotated[float, Field(gt=0, le=10**6)] = 120.0
     """How long a worker waits for a batch before it names the loader, and the file it is at."""
 
 

@@ -66,7 +66,8 @@ class Dataset(ABC):
 
     def known(self) -> dict[str, Any]:
         """What it took time to find out, as plain values: for `learn` of another process."""
-        return {"mean": list(self.mean), "deviation": list(self.deviation)}
+        mean, deviation = (list(map(float, each)) for each in (self.mean, self.deviation))
+        return {"mean": mean, "deviation": deviation}
 
     def learn(self, known: Mapping[str, Any]) -> None:
         """Take over what `known` of the same data set gave."""

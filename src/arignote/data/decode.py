@@ -74,7 +74,13 @@ def decode_content(content: bytes, path: str, size: int, window: Window | None =
         # No other formats: some of Pillow's readers start programs.
         with stage("decode"), Image.open(io.BytesIO(content), formats=_FORMATS) as image:
             target = (size, size) if size else image.size
-            box = window(*image.size) if window else middle(image.size, target)
+            if window:
+                box = window(*image.size)
+            elif size:
+                box = middle(image.size, target)
+            else:
+                # All of it, so that nothing is resized.
+                box = (0, 0, *image.size)
             return np.asarray(_scaled(image, box, target))
     except UnidentifiedImageError:
         raise BadImageError(f"{path} is no JPEG or PNG image") from None
@@ -115,11 +121,13 @@ def decode_any(path: str, sample_shape: tuple[int, int, int]) -> Images:
 def middle(image: tuple[int, int], size: tuple[int, int]) -> Box:
     """The largest part of an `image` that is of the shape of `size`, both (W, H), in its middle."""
     width, height = image
-    ratio = size[0] / size[1]
-    if width / height > ratio:
-        width_used, height_used = ratio * height, float(height)
+    # Compared as whole numbers, divided last: a ratio is rounded, and would make the part of an
+    # image of the same shape larger than the image by its last bit, which Pillow refuses.
+    wide, tall = width * size[1], height * size[0]
+    if wide > tall:
+        width_used, height_used = tall / size[1], float(height)
     else:
-        width_used, height_used = float(width), width / ratio
+        width_used, height_used = float(width), wide / size[0]
     left, top = (width - width_used) / 2, (height - height_used) / 2
     return left, top, left + width_used, top + height_used
 

@@ -33,7 +33,9 @@ CHANNELS = 3
 _ANEW = "prepare the data anew with --force"
 
 _FileName = Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
-_EachChannel = Annotated[tuple[float, ...], Field(min_length=CHANNELS, max_length=CHANNELS)]
+_Finite = Annotated[float, Field(allow_inf_nan=False)]
+_Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+_Three = Field(min_length=CHANNELS, max_length=CHANNELS)
 
 
 class _Part(BaseModel):
@@ -79,9 +81,10 @@ class ShardIndex(_Part):
     source: str
     """The digest of what was prepared: see `prepare.source.Source.digest`."""
     classes: tuple[str, ...]
-    mean: _EachChannel
+    mean: Annotated[tuple[_Finite, ...], _Three]
     """Of each channel, over all training pixels (0..255)."""
-    deviation: _EachChannel
+    deviation: Annotated[tuple[_Positive, ...], _Three]
+    """Inputs are divided by it."""
     train: SplitIndex
     validation: SplitIndex
     skipped: tuple[str, ...]
@@ -117,7 +120,7 @@ def read_index(folder: Path) -> ShardIndex:
         raise DataError(
             f"{path} cannot be read ({error.strerror}): name a folder that `arignote prepare` made"
         ) from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path} is damaged ({error}): {_ANEW}") from None
     if not isinstance(found, dict) or found.get("format") != FORMAT:
         raise DataError(f"{path} is no index of shards: name a folder that `arignote prepare` made")
@@ -154,7 +157,8 @@ def read_labels(folder: Path, split: SplitIndex, classes: int) -> npt.NDArray[np
     path = folder / split.labels.file
     _size(path)
     try:
-        labels = np.load(path, mmap_mode="r", allow_pickle=False)
+        # Not np.load, which also opens archives, and they have no labels.
+        labels = np.lib.format.open_memmap(path, mode="r")
     except (OSError, ValueError, EOFError) as error:
         reason = str(error).partition("\n")[0]
         raise DataError(f"{path} is damaged ({reason}): copy it again, or {_ANEW}") from None

@@ -22,7 +22,7 @@ from arignote.data.images import ImageDataset
 from arignote.data.pixels import Images
 from arignote.data.shard_index import CHANNELS, read_index, read_labels
 from arignote.data.sharding import Indices
-from arignote.data.stages import stage
+from arignote.data.stages import show, stage
 from arignote.data.stored_images import StoredImages, Windows
 from arignote.errors import DataError, UserError
 
@@ -136,6 +136,7 @@ class Shards(ImageDataset):
         with stage("augment"):
             for target, index, own in zip(out, indices.tolist(), bits.tolist(), strict=True):
                 target[:] = crop.cut(stored.image(index), own, size)
+            show("")
 
     def _images(self, split: Split, indices: Indices) -> Images:
         images = np.empty((len(indices), *self.sample_shape[1:], CHANNELS), np.uint8)

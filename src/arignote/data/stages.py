@@ -20,15 +20,15 @@ _view: list[memoryview] = []
 @contextmanager
 def stage(name: str, file: str = "") -> Iterator[None]:
     """Book what is done inside to the stage `name`; `file`: what is read meanwhile."""
-    if file and _view:
-        _show(file)
+    if file:
+        show(file)
     begun = time.perf_counter()
     try:
         yield
     finally:
         _seconds[name] += time.perf_counter() - begun
-        if file and _view:
-            _show("")
+        if file:
+            show("")
 
 
 def take_seconds() -> dict[str, float]:
@@ -41,7 +41,7 @@ def take_seconds() -> dict[str, float]:
 def show_in(view: memoryview) -> None:
     """From now on write there, `VIEW_BYTES` long, which file is being read: for `file_shown`."""
     _view[:] = [view]
-    _show("")
+    show("")
 
 
 def file_shown(view: memoryview) -> str:
@@ -50,7 +50,10 @@ def file_shown(view: memoryview) -> str:
     return bytes(view[2 : 2 + length]).decode(errors="replace")
 
 
-def _show(file: str) -> None:
+def show(file: str) -> None:
+    """Say which file is being read from now on, none: ""; where `show_in` said, else nowhere."""
+    if not _view:
+        return
     # The end of a long name says more than its beginning.
     name = file.encode(errors="surrogateescape")[-_FILE_BYTES:]
     view = _view[0]

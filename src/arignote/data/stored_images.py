@@ -11,6 +11,7 @@ import numpy.typing as npt
 from arignote.data.pixels import Images
 from arignote.data.shard_index import CHANNELS, ShardFile, SplitIndex, check_shard
 from arignote.data.sharding import Indices
+from arignote.data.stages import show
 from arignote.errors import DataError
 
 
@@ -40,6 +41,7 @@ class StoredImages:
         counts = np.array([shard.images for shard in split.shards], np.int64)
         self._ends = np.cumsum(counts)
         self._starts = self._ends - counts
+        self._files = [str(folder / shard.file) for shard in split.shards]
         self._maps: list[Images | None] = [None] * len(split.shards)
 
     def copy(self, indices: Indices, windows: Windows, out: Images) -> None:
@@ -55,6 +57,8 @@ class StoredImages:
         for target, (shard, place, y, x, mirrored) in zip(
             out, zip(*(column.tolist() for column in columns), strict=True), strict=True
         ):
+            # One that is cut, or whose storage is gone, kills who reads it, and must be named then.
+            show(self._files[shard])
             source = self._images(shard)[place, y : y + height, x : x + width]
             if mirrored:
                 # Channel by channel: NumPy's innermost loop then runs along a row. Of whole
@@ -63,14 +67,16 @@ class StoredImages:
                     target[..., channel] = source[:, ::-1, channel]
             else:
                 target[:] = source
+        show("")
 
     def image(self, index: int) -> Images:
-        """All of image `index`, (size, size, 3), mapped.
+        """All of image `index`, (size, size, 3), mapped: its file is shown until another is.
 
         Raises:
             DataError: its shard cannot be mapped.
         """
         shard = int(np.searchsorted(self._ends, index, side="right"))
+        show(self._files[shard])
         mapped: Images = self._images(shard)[index - self._starts[shard]]
         return mapped
 
@@ -86,7 +92,9 @@ class StoredImages:
         try:
             # A plain array: each slice of an np.memmap would run Python code.
             return np.asarray(np.memmap(path, np.uint8, "r", shape=shape))
-        except OSError as error:
+        except (OSError, ValueError) as error:
+            # NumPy's word for a file that is too short is a ValueError.
+            reason = error.strerror if isinstance(error, OSError) else error
             raise DataError(
-                f"{path} cannot be mapped ({error.strerror}): was it removed meanwhile?"
+                f"{path} cannot be mapped ({reason}): was it removed or cut meanwhile?"
             ) from None

@@ -20,7 +20,7 @@ import psutil
 from arignote import control, failure
 from arignote.launch.flavours.base import Death, Flavour
 from arignote.launch.late import latecomers
-from arignote.launch.segments import mapped_segments, remove_segments
+from arignote.launch.segments import NotedSegments, remove_left
 from arignote.orphan import die_with_parent
 
 _POLL_SECONDS = 0.05
@@ -111,7 +111,6 @@ class Supervisor:
         self._asked: list[int] = [] if asked is None else asked
         self._noise: list[str] = []
         self._family: dict[int, psutil.Process] = {}
-        self._segments: set[Path] = set()
         self._look_again = 0.0
 
     def run(self, argv: list[str], environment: dict[str, str]) -> Outcome:
@@ -119,7 +118,9 @@ class Supervisor:
         with (
             stop_signals(self._asked),
             tempfile.TemporaryDirectory(prefix="arignote-") as folder,
+            NotedSegments(Path(folder)) as self._segments,
         ):
+            remove_left(Path(folder).parent)
             environment = environment | {control.CONTROL_VARIABLE: folder}
             return self._run(argv, environment, Path(folder))
 
@@ -204,8 +205,7 @@ class Supervisor:
         with suppress(psutil.Error):
             for child in psutil.Process(process.pid).children(recursive=True):
                 self._family.setdefault(child.pid, child)
-        for pid in self._family:
-            self._segments |= mapped_segments(pid)
+        self._segments.note(self._family)
 
     def _end_all(self, process: subprocess.Popen[bytes]) -> None:
         """End what is left: ask mpirun first (it reaches other hosts), then kill each."""
@@ -222,7 +222,7 @@ class Supervisor:
             process.kill()
         process.wait()
         psutil.wait_procs(left, timeout=2)
-        remove_segments(self._segments)
+        self._segments.remove()
 
     def _pump(self, stream: IO[bytes], error: bool) -> None:
         with stream:

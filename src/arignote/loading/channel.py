@@ -6,12 +6,16 @@ A socket pair that keeps the borders of messages, of this process tree alone: no
 from __future__ import annotations
 
 import json
+import selectors
 import socket
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 Message: TypeAlias = dict[str, Any]
 
 _MOST_BYTES = 2**16
+_MOST_TEXT_BYTES = _MOST_BYTES * 3 // 4
+"""Of a message, as JSON."""
 _MOST_FILES = 2
 
 
@@ -46,8 +50,19 @@ def receive(channel: socket.socket) -> tuple[Message, list[int]] | None:
     return message, files
 
 
+def readable(sources: Sequence[Any], seconds: float | None = None) -> list[Any]:
+    """Those of `sources` that can be read within so many seconds (None: however long)."""
+    # Not select.select, which knows no file above 1,023: a user may have as many open.
+    with selectors.PollSelector() as selector:
+        for source in sources:
+            selector.register(source, selectors.EVENT_READ)
+        return [key.fileobj for key, _ in selector.select(seconds)]
+
+
 def cut(text: str) -> str:
     """The end of a text that is too long for a message."""
-    # Escaped, a character may take six bytes.
-    most = _MOST_BYTES // 8
-    return text if len(text) <= most else "..." + text[-most:]
+    kept = text[-_MOST_TEXT_BYTES:]
+    # Escaped, a character takes 1 to 12 bytes.
+    while len(json.dumps(kept)) > _MOST_TEXT_BYTES:
+        kept = kept[len(kept) // 8 + 1 :]
+    return text if kept == text else f"...{kept}"

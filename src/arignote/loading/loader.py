@@ -12,6 +12,7 @@ from arignote.data.arrays import ArrayDataset, Arrays
 from arignote.data.base import Dataset
 from arignote.data.encoded import decode_alone
 from arignote.data.stages import VIEW_BYTES, show_in, stage, take_seconds
+from arignote.errors import DataError
 from arignote.loading.channel import Message, receive, send
 from arignote.loading.server import failure_message
 
@@ -26,7 +27,9 @@ def load(number: int, dataset: Dataset, channel: socket.socket, memory: mmap.mma
         answer: Message = {"batch": order["batch"]}
         try:
             _follow(order, dataset, memory)
-        except Exception as error:
+        except BaseException as error:
+            # Also what ends a program: it is the user's data set that says so. A loader itself is
+            # ended by signals, and by its channel.
             answer |= failure_message(error)
         try:
             send(channel, {**answer, "seconds": take_seconds()})
@@ -46,9 +49,28 @@ def _follow(order: Message, dataset: Dataset, memory: mmap.mmap) -> None:
         if order["split"] == "train"
         else dataset.validation_batch(indices)
     )
+    given = Arrays(batch.inputs.numpy(), batch.targets.numpy())
+    check_alike(given, out, f"{order['split']} batch of {type(dataset).__name__}")
     with stage("copy"):
-        out.inputs[:] = batch.inputs.numpy()
-        out.targets[:] = batch.targets.numpy()
+        out.inputs[:] = given.inputs
+        out.targets[:] = given.targets
+
+
+def check_alike(given: Arrays, out: Arrays, name: str) -> None:
+    """Check that a batch of a user's data set is what its first sample was.
+
+    NumPy would repeat or convert what is not, without a word.
+
+    Raises:
+        DataError: it is not.
+    """
+    for part, array, expected in zip(Arrays._fields, given, out, strict=True):
+        if (array.dtype, array.shape) != (expected.dtype, expected.shape):
+            raise DataError(
+                f"a {name} has {part} {array.dtype} of shape {array.shape}, expected "
+                f"{expected.dtype} of shape {expected.shape}, like its first sample: bring all to "
+                "one, or have the worker load them itself with --loaders 0"
+            )
 
 
 def view(memory: mmap.mmap, place: dict[str, Any]) -> np.ndarray[Any, Any]:

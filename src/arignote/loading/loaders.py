@@ -11,7 +11,6 @@ itself may die too: its loaders end with it, and another server takes its place.
 
 from __future__ import annotations
 
-import select
 import socket
 from collections import deque
 from collections.abc import Iterator
@@ -22,7 +21,7 @@ from typing import Any
 from arignote.data.stages import STAGES, VIEW_BYTES, file_shown
 from arignote.errors import LoaderError
 from arignote.loading.arena import Arena
-from arignote.loading.channel import Message, channel_pair, receive, send
+from arignote.loading.channel import Message, channel_pair, readable, receive, send
 from arignote.loading.process import ServerProcess, raise_failure
 from arignote.log import logger
 
@@ -81,7 +80,7 @@ class Loaders:
             ForeignError: nor by code that is not ours.
         """
         sources: list[Any] = [loader.channel for loader in self._loaders]
-        ready, _, _ = select.select([self._server.channel, *sources], [], [], max(seconds, 0.0))
+        ready = readable([self._server.channel, *sources], max(seconds, 0.0))
         # First, for the loaders of a server that is gone cannot be begun again.
         if self._server.channel in ready:
             ready.remove(self._server.channel)

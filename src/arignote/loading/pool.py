@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from arignote.data.arrays import ArrayDataset, Arrays
-from arignote.data.base import Dataset, Split
+from arignote.data.base import Batch, Dataset, Split
 from arignote.data.sharding import Indices, worker_slice
 from arignote.data.stages import VIEW_BYTES
 from arignote.errors import LoaderError
@@ -63,15 +63,21 @@ class Shapes:
 
 
 def shapes_of(dataset: Dataset) -> dict[Split, Shapes]:
-    """Of each split; of a data set that is not ours its first training sample decides."""
+    """Of each split; of a data set that is not ours its first sample there decides."""
     if isinstance(dataset, ArrayDataset):
         return {
             "train": Shapes.of(dataset.new_arrays("train", 1)),
             "validation": Shapes.of(dataset.new_arrays("validation", 1)),
         }
-    batch = dataset.train_batch(np.zeros(1, np.int64), seed=0, epoch=0)
-    shapes = Shapes.of(Arrays(batch.inputs.numpy(), batch.targets.numpy()))
-    return {"train": shapes, "validation": shapes}
+    first = np.zeros(1, np.int64)
+    train = _shapes_in(dataset.train_batch(first, seed=0, epoch=0))
+    # Targets may differ: soft in training, classes in validation.
+    other = _shapes_in(dataset.validation_batch(first)) if dataset.validation_size else train
+    return {"train": train, "validation": other}
+
+
+def _shapes_in(batch: Batch) -> Shapes:
+    return Shapes.of(Arrays(batch.inputs.numpy(), batch.targets.numpy()))
 
 
 @dataclass(frozen=True)

@@ -53,6 +53,10 @@ class ServerProcess:
     def close(self) -> None:
         """No process is left when this returns."""
         self.channel.close()
+        # It waits for what it is told first, as long as there may be more.
+        if self._process.stdin is not None:
+            with suppress(OSError):
+                self._process.stdin.close()
         try:
             self._process.wait(_CLOSE_SECONDS)
         except subprocess.TimeoutExpired:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import mmap
 import os
-import select
 import signal
 import socket
 import sys
@@ -18,13 +17,15 @@ import traceback
 from contextlib import suppress
 from typing import Any
 
+from arignote import errors
 from arignote.config.model_source import find_model
 from arignote.config.settings import Settings
 from arignote.config.spec import parse_spec
 from arignote.data.base import Dataset
 from arignote.data.byte_images import fed_dataset
+from arignote.data.images import ImageDataset
 from arignote.errors import ArignoteError
-from arignote.loading.channel import Message, cut, receive, send
+from arignote.loading.channel import Message, cut, readable, receive, send
 from arignote.orphan import die_with_parent
 from arignote.registry import DATA
 
@@ -49,7 +50,9 @@ def main(file: int) -> None:
 
 def describe(settings: Settings, dataset: Dataset, *, own_data: bool) -> Message:
     """What `open_described` needs to open `dataset` again; `own_data`: by its model's `data`."""
-    return {"settings": settings.model_dump(), "own_data": own_data, "known": dataset.known()}
+    # What a user's own data knows, its code says again. In images of ours it is counted.
+    known = dataset.known() if isinstance(dataset, ImageDataset) or not own_data else None
+    return {"settings": settings.model_dump(), "own_data": own_data, "known": known}
 
 
 def open_described(description: Message) -> Dataset:
@@ -78,15 +81,18 @@ def _open(settings: Settings, description: Message) -> Dataset:
     # As in the worker: data that draws at random draws the same.
     seed_build(settings.run.seed)
     dataset: Dataset = model.data()
-    dataset.learn(description["known"])
+    if description["known"] is not None:
+        dataset.learn(description["known"])
     return dataset
 
 
 def failure_message(error: BaseException) -> Message:
     """What the worker is told: one line of ours, or the traceback of somebody else's code."""
-    ours = isinstance(error, ArignoteError)
-    text = str(error) if ours else "".join(traceback.format_exception(error))
-    return {"kind": type(error).__name__ if ours else "", "failure": cut(text)}
+    if not isinstance(error, ArignoteError):
+        return {"kind": "", "failure": cut("".join(traceback.format_exception(error)))}
+    # Of a class that is not there, the nearest that is: the worker knows no other.
+    kinds = (kind.__name__ for kind in type(error).__mro__ if kind.__module__ == errors.__name__)
+    return {"kind": next(kinds), "failure": cut(str(error))}
 
 
 class _Server:
@@ -108,7 +114,7 @@ class _Server:
         """Until the worker closes its end; the loaders end with this process."""
         sources: list[Any] = [self._channel, self._woken]
         while True:
-            ready, _, _ = select.select(sources, [], [])
+            ready = readable(sources)
             if self._woken in ready:
                 os.read(self._woken, 4096)
                 self._tell_who_ended()
@@ -139,11 +145,13 @@ class _Server:
             os._exit(0)
 
     def _tell_who_ended(self) -> None:
-        while self._numbers:
-            process, status = os.waitpid(-1, os.WNOHANG)
-            if not process:
-                return
-            ended = {"ended": self._numbers.pop(process), "process": process}
+        # By name: other children are the user's data set's, and its code may wait for them.
+        for process, number in list(self._numbers.items()):
+            found, status = os.waitpid(process, os.WNOHANG)
+            if not found:
+                continue
+            del self._numbers[process]
+            ended = {"ended": number, "process": process}
             with suppress(OSError):
                 send(self._channel, {**ended, "code": os.waitstatus_to_exitcode(status)})
 

@@ -11,9 +11,10 @@ import pytest
 
 from arignote.cli import main
 from arignote.data.decode import decode
+from arignote.data.prepare.source import open_named
 
 sys.path.insert(0, str(Path(__file__).parent))
-from prepare_setup import SIZE, damage, prepare
+from prepare_setup import SIZE, damage, make_tar, prepare
 
 
 def arignote(*line):
@@ -80,6 +81,29 @@ def test_verify_in_a_terminal_keeps_stdout_clean(source, tmp_path, capsys, monke
     assert said.startswith(f"{out}/validation-00000.bin holds 60 bytes")
     assert said.count("\n") == 1
     assert "1 damaged" in error
+
+
+def test_mean_of_images_that_are_named_by_their_class(source, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0})
+    (tmp_path / "named").mkdir()
+    for number, file in enumerate(sorted(source.rglob("*.png"))):
+        file.rename(tmp_path / "named" / f"{file.parent.name}_{number}.png")
+    tar = make_tar(tmp_path / "x.tar", tmp_path / "named")
+    assert arignote("data", "mean", tar) == 2
+    assert "or add --class-from-name" in capsys.readouterr().err
+    index = prepare(tar, tmp_path / "out", validation_share=0.3, size=12)
+    options = ("--class-from-name", "--val-share", "0.3")
+    assert arignote("data", "mean", tar, *options) == 0
+    training = open_named(tar, 0.3).train
+    assert 0 < len(training) == index.train.images < 16
+    names = [tmp_path / "named" / sample.name for sample in training]
+    pixels = np.concatenate([decode(str(name), 0).reshape(-1, 3) for name in names])
+    numbers = " ".join(f"{value:.4f}" for value in pixels.mean(axis=0))
+    assert f"mean        {numbers}\n" in capsys.readouterr().out
+    assert arignote("data", "mean", tar, "--val-share", "0.3") == 2
+    assert "--val-share splits images without folders: add --cla" in capsys.readouterr().err
+    assert arignote("data", "mean", tmp_path / "out", "--class-from-name") == 2
+    assert "out is prepared, its index has all: leave out" in capsys.readouterr().err
 
 
 def test_mean_of_a_folder_and_of_what_was_prepared(source, tmp_path, capsys, monkeypatch):

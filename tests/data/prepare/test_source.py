@@ -17,7 +17,7 @@ from arignote.data.shard_index import read_index
 from arignote.errors import DataError
 
 sys.path.insert(0, str(Path(__file__).parent))
-from prepare_setup import SIZE, contents, images_of, make_tar, prepare, refuse
+from prepare_setup import SIZE, contents, damage, images_of, make_tar, prepare, refuse
 
 
 def test_a_tar_gives_the_same_shards(source, tmp_path):
@@ -232,6 +232,36 @@ def test_tars_that_are_not_whole(source, tmp_path):
         packed.add(source, "")
     with pytest.raises(DataError, match=r"x.tar is no whole, uncompressed tar"):
         prepare(tar, tmp_path / "out")
+
+
+@pytest.mark.parametrize("place", ["train/class1/2.png", "val/class0/1.png"])
+def test_the_last_of_a_name_in_a_tar_wins(source, tmp_path, place):
+    """As tar itself has it: tar -r and tar -u add at the end what is there already."""
+    prepare(source, tmp_path / "good")
+    good = (source / place).read_bytes()
+    damage(source / place)
+    tar = make_tar(tmp_path / "x.tar", source)
+    (source / place).write_bytes(good)
+    with tarfile.open(tar, "a") as opened:
+        opened.add(source / place, f"./{place}")
+    index = prepare(tar, tmp_path / "out", skip_bad=True)
+    assert (index.train.images, index.validation.images, index.skipped) == (11, 5, ())
+    found, expected = contents(tmp_path / "out"), contents(tmp_path / "good")
+    del found["index.json"], expected["index.json"]
+    assert found == expected
+
+
+def test_the_last_of_a_name_in_an_inner_tar_wins(source, imagenet, tmp_path):
+    prepare(imagenet, tmp_path / "good")
+    inner = make_tar(tmp_path / "inner.tar", source / "train" / "class0")
+    with tarfile.open(inner, "a") as opened:
+        opened.add(source / "train" / "class0" / "1.png", "1.png")
+    with tarfile.open(imagenet / "ILSVRC2012_img_train.tar", "a") as tar:
+        tar.add(inner, "class0.tar")
+    prepare(imagenet, tmp_path / "out")
+    found, expected = contents(tmp_path / "out"), contents(tmp_path / "good")
+    del found["index.json"], expected["index.json"]
+    assert found == expected
 
 
 def test_links_in_a_tar(source, tmp_path):

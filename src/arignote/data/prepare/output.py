@@ -23,11 +23,10 @@ from typing import IO
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from arignote.data.pixels import Images
-from arignote.data.shard_index import INDEX, PROGRESS, ShardFile
+from arignote.data.shard_index import PROGRESS, ShardFile
 from arignote.durable import flush
 from arignote.errors import DataError
 
-_OURS = (INDEX, PROGRESS, "train-[0-9]*.bin", "validation-[0-9]*.bin", "*-labels.npy", ".*.part")
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -80,35 +79,6 @@ def writing(folder: Path) -> Iterator[None]:
             f"{folder} cannot be written ({error.strerror}): {advice}, and run it again: whole "
             "shards are kept"
         ) from None
-
-
-def check_target(folder: Path) -> None:
-    """Check that nothing else is in the folder.
-
-    Raises:
-        DataError: it is a file, cannot be listed, or holds what `prepare` did not write.
-    """
-    if folder.is_file():
-        raise DataError(f"{folder} is a file: name a folder")
-    if not folder.is_dir() or (folder / INDEX).is_file() or (folder / PROGRESS).is_file():
-        return
-    with writing(folder):
-        others = sorted(path.name for path in folder.iterdir())
-    if others:
-        raise DataError(f"{folder} holds other files ({others[0]}): name a new or empty folder")
-
-
-def clear(folder: Path) -> None:
-    """Remove all that `prepare` wrote.
-
-    Raises:
-        DataError: it cannot be removed.
-    """
-    with writing(folder):
-        # The index first: where there is one, all is whole.
-        for pattern in _OURS:
-            for path in folder.glob(pattern):
-                path.unlink()
 
 
 def read_progress(folder: Path) -> Progress | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -21,15 +20,14 @@ from arignote.data.prepare.decoding import Decoded, decode_part, in_order, parts
 from arignote.data.prepare.output import (
     Progress,
     ShardWriter,
-    check_target,
-    clear,
     new_shard,
     opened,
     read_progress,
     write_whole,
 )
 from arignote.data.prepare.samples import Sample, Source
-from arignote.data.prepare.source import open_named, open_source
+from arignote.data.prepare.source import open_images
+from arignote.data.prepare.target import check_room, check_target, clear
 from arignote.data.shard_index import (
     CHANNELS,
     INDEX,
@@ -40,6 +38,7 @@ from arignote.data.shard_index import (
     SplitIndex,
     check_shard,
     read_index,
+    read_labels,
 )
 from arignote.data.statistics import statistics
 from arignote.errors import DataError
@@ -94,18 +93,22 @@ def prepare(source: Path, out: Path, options: Options, watcher: Watcher) -> Shar
         DataError: the source or an image is bad; `out` cannot be written, or holds other things.
         ArignoteError: a decoding process was killed.
     """
-    check_target(out)
-    found = _shuffled(_open(source, options))
+    check_target(out, force=options.force)
+    found = _shuffled(open_images(source, options.validation_share))
     shard_images = max(1, _SHARD_BYTES // _image_bytes(options))
     digest = found.digest(options.size, SEED, shard_images)
     with opened(out):
         if options.force:
             clear(out)
         if (out / INDEX).is_file():
-            return _check_same(out, digest)
+            return _check_whole(out, digest)
         progress = _go_on(out, digest, _image_bytes(options))
         todo = list(_shards(found, shard_images))
-        _check_room(out, todo[len(progress.shards) :], options)
+        left = sum(len(shard.samples) for shard in todo[len(progress.shards) :])
+        # Before the first list is written, which binds to this --size.
+        check_room(out, left * _image_bytes(options))
+        if not progress.shards:
+            _write_progress(out, progress)
         watcher.begin(
             len(found.train) + len(found.validation),
             sum(len(shard.samples) for shard in todo[: len(progress.shards)]),
@@ -115,12 +118,6 @@ def prepare(source: Path, out: Path, options: Options, watcher: Watcher) -> Shar
         write_whole(out / INDEX, json.dumps(index.model_dump(), indent=1).encode())
         (out / PROGRESS).unlink()
         return index
-
-
-def _open(path: Path, options: Options) -> Source:
-    if options.validation_share is None:
-        return open_source(path)
-    return open_named(path, options.validation_share)
 
 
 def _shuffled(source: Source) -> Source:
@@ -141,11 +138,15 @@ def _shards(source: Source, shard_images: int) -> Iterator[_Shard]:
             yield _Shard(split, f"{split}-{number:05d}.bin", samples[start : start + shard_images])
 
 
-def _check_same(out: Path, digest: str) -> ShardIndex:
-    """The index of what is prepared already."""
+def _check_whole(out: Path, digest: str) -> ShardIndex:
+    """The index of what is prepared already, if all that it names is there."""
     index = read_index(out)
     if index.source != digest:
         raise DataError(_other(out))
+    for split in (index.train, index.validation):
+        for shard in split.shards:
+            check_shard(out, shard, index.image_bytes)
+        read_labels(out, split, len(index.classes))
     # Of a run that was killed after its last word.
     (out / PROGRESS).unlink(missing_ok=True)
     return index
@@ -155,8 +156,7 @@ def _go_on(out: Path, digest: str, image_bytes: int) -> Progress:
     """What an earlier run has done; of none, nothing."""
     progress = read_progress(out)
     if progress is None:
-        progress = Progress(source=digest, counts=((0,) * 256,) * CHANNELS)
-        _write_progress(out, progress)
+        return Progress(source=digest, counts=((0,) * 256,) * CHANNELS)
     if progress.source != digest:
         raise DataError(_other(out))
     for shard in progress.shards:
@@ -169,16 +169,6 @@ def _other(out: Path) -> str:
         f"{out} was begun with another SRC or other options: name another folder, or begin anew "
         "with --force"
     )
-
-
-def _check_room(out: Path, todo: Sequence[_Shard], options: Options) -> None:
-    needed = sum(len(shard.samples) for shard in todo) * _image_bytes(options)
-    free = shutil.disk_usage(out).free
-    if needed > free:
-        raise DataError(
-            f"{out} needs {needed / 1e6:,.1f} MB, and {free / 1e6:,.1f} MB are free: make room, "
-            "choose a smaller --size or another folder"
-        )
 
 
 def _write_progress(out: Path, progress: Progress) -> None:

@@ -17,6 +17,15 @@ from arignote.errors import DataError, unknown
 _SUFFIXES = ", ".join(IMAGES.suffixes)
 
 
+def open_images(path: Path, validation_share: float | None) -> Source:
+    """`open_named`, or where no share is given `open_source`.
+
+    Raises:
+        DataError: as theirs.
+    """
+    return open_source(path) if validation_share is None else open_named(path, validation_share)
+
+
 def open_source(path: Path) -> Source:
     """The images of a folder or a tar with train/CLASS/* and val/CLASS/*, or of ImageNet's tars.
 

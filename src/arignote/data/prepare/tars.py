@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, NamedTuple
 
@@ -25,12 +25,14 @@ class Member(NamedTuple):
 def list_images(path: Path) -> list[Member]:
     """All images in a tar, by name; what begins with a dot is left alone.
 
+    Of several members of one name, which tar -r and -u make, the last counts, as for tar itself.
+
     Raises:
         DataError: it cannot be read, is compressed or cut off, or has links among its images.
     """
     try:
         with path.open("rb") as file:
-            return sorted(filter(_is_image, _members(file, 0, path.stat().st_size, str(path))))
+            return _images(_members(file, 0, path.stat().st_size, str(path)))
     except OSError as error:
         raise _unreadable(path, error) from None
 
@@ -51,10 +53,15 @@ def list_inner_images(path: Path) -> dict[str, list[Member]]:
                 if (dot, suffix) == (".", "tar"):
                     place = f"{path}: {outer.parts[-1]}"
                     inner = _members(file, outer.offset, outer.offset + outer.size, place)
-                    found[name] = sorted(filter(_is_image, inner))
+                    found[name] = _images(inner)
     except OSError as error:
         raise _unreadable(path, error) from None
     return found
+
+
+def _images(members: Iterable[Member]) -> list[Member]:
+    """The images among them, by name, each name once."""
+    return sorted({member.parts: member for member in members if _is_image(member)}.values())
 
 
 def _is_image(member: Member) -> bool:
