@@ -1,0 +1,126 @@
+"""The MPI job that measures the links: started as a training is, one worker a host."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+
+from pydantic import ValidationError
+
+from arignote.bench.link_report import HERE_PREFIX, REPORT_PREFIX, LinkReport
+from arignote.config.settings import Launch
+from arignote.launch.ending import failed, who
+from arignote.launch.hostcheck.compare import names
+from arignote.launch.start import prepare
+from arignote.launch.supervise import Outcome, Supervisor
+
+_MOST_CHARACTERS = 300
+
+
+class _Listener:
+    """A screen that shows nothing, and keeps what the workers and the launcher say."""
+
+    def __init__(self) -> None:
+        self.here: list[str] = []
+        """The nodes whose workers run."""
+        self.report: LinkReport | None = None
+        self.errors: list[str] = []
+
+    def line(self, text: str, *, error: bool) -> None:
+        """A line of the job."""
+        if text.startswith(HERE_PREFIX):
+            self.here.append(text[len(HERE_PREFIX) :].strip())
+        elif text.startswith(REPORT_PREFIX):
+            try:
+                self.report = LinkReport.model_validate_json(text[len(REPORT_PREFIX) :])
+            except ValidationError:
+                self.errors.append("the report is damaged")
+        elif error:
+            self.errors.append(text)
+
+    def refresh(self) -> None:
+        """Nothing is shown."""
+
+
+def one_a_host(settings: Launch, hosts: Sequence[str], timeout_seconds: float) -> Launch:
+    """These settings for a job of one worker on each of `hosts`."""
+    changes = {
+        "hosts": [f"{host}:1" for host in hosts],
+        "hostfile": "",
+        "workers": len(hosts),
+        "servers": 0,
+        "devices": [],
+        "threads": 1,
+        # Hosts may have fewer cores than this one, whose cores a binding would be made for.
+        "bind": False,
+        "start_timeout_seconds": timeout_seconds,
+    }
+    return settings.model_copy(update=changes)
+
+
+def measure_links(
+    settings: Launch, nodes: Sequence[str], timeout_seconds: float, seconds: float
+) -> LinkReport:
+    """What the job found.
+
+    Args:
+        settings: as `one_a_host` makes them.
+        nodes: what the hosts call themselves.
+        timeout_seconds: how long all may take to come together, and any wait after that.
+        seconds: no link is begun after that.
+
+    Raises:
+        UserError: there is no MPI here.
+        ArignoteError: the job failed; the message says why, and which host was missing.
+    """
+    request = json.dumps([timeout_seconds, seconds])
+    launched = prepare(settings, [sys.executable, "-m", "arignote.bench.links", request])
+    listener = _Listener()
+    supervisor = Supervisor(
+        launched.flavour,
+        listener,
+        # So that the time to come together is counted from the very start: a launcher that
+        # waits for a host would wait for ever.
+        graceful=True,
+        grace_seconds=settings.grace_seconds,
+        start_timeout_seconds=timeout_seconds,
+        # The launcher may not be on one of the hosts, and then sees no other sign of life.
+        started=lambda: len(listener.here) == len(nodes),
+        ended=lambda: listener.report is not None,
+    )
+    outcome = supervisor.run(launched.argv, launched.environment)
+    return _conclude(outcome, listener, nodes, timeout_seconds)
+
+
+def _conclude(
+    outcome: Outcome, listener: _Listener, nodes: Sequence[str], timeout_seconds: float
+) -> LinkReport:
+    if outcome.asked_to_stop:
+        raise KeyboardInterrupt
+    if listener.report is not None:
+        return listener.report
+    if outcome.report is not None:
+        raise failed(_first_part(outcome.report.message))
+    missing = [node for node in nodes if node not in listener.here]
+    if outcome.overdue:
+        raise failed(
+            f"{names(missing) or 'a host'} did not join the MPI job within {timeout_seconds:g} s: "
+            "see whether a firewall closes ports between the hosts, or raise --timeout"
+        )
+    if outcome.death is not None:
+        raise failed(who(outcome.death, None, len(nodes)))
+    raise failed(_why(listener.errors, missing))
+
+
+def _first_part(message: str) -> str:
+    """Of an error of a world: its remedy is a setting of training. Of a traceback: its end."""
+    return message.strip().splitlines()[-1].partition(";")[0]
+
+
+def _why(errors: Sequence[str], missing: Sequence[str]) -> str:
+    """What the launcher said, as a line."""
+    words = " ".join(" ".join(errors).replace("---", "").split()).strip("- ")
+    said = words[:_MOST_CHARACTERS] or "the launcher said nothing"
+    where = f" ({names(missing)} did not start)" if missing else ""
+    return f"the MPI job ended without a report{where}: {said}"
