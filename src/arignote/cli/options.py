@@ -1,4 +1,4 @@
-"""Options that `train`, `run` and `resize` share."""
+"""Options that `train`, `run`, `resize` and `doctor` share."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _WHERE = (
     click.option("--hostfile", metavar="FILE", help="The same from a file."),
 )
 
-_PLACEMENT = (
+_SETTINGS = (
     *_WHERE,
     click.option(
         "--set",
@@ -30,6 +30,10 @@ _PLACEMENT = (
     click.option(
         "-c", "--config", metavar="FILE", help="Settings from a TOML file (or a session.cfg)."
     ),
+)
+
+_PLACEMENT = (
+    *_SETTINGS,
     click.option("--dry-run", is_flag=True, help="Print the command line, start nothing."),
 )
 
@@ -37,6 +41,13 @@ _PLACEMENT = (
 def where_options(command: F) -> F:
     """Add the options that say how many workers run, and where."""
     for option in reversed(_WHERE):
+        command = option(command)
+    return command
+
+
+def settings_options(command: F) -> F:
+    """Add those, and the options that change any setting."""
+    for option in reversed(_SETTINGS):
         command = option(command)
     return command
 
