@@ -7,6 +7,8 @@ from pydantic import BaseModel, ConfigDict
 REPORT_PREFIX = "ARIGNOTE_LINKS "
 HERE_PREFIX = "ARIGNOTE_HERE "
 """Begins the line by which each worker says that it runs, before it joins the world."""
+MET_LINE = "ARIGNOTE_MET"
+"""By it rank 0 says that all have joined."""
 
 
 class Device(BaseModel):

@@ -13,21 +13,16 @@ slow link is not kept busy for minutes, and what a shaped link lets through at o
 
 from __future__ import annotations
 
-import json
 import platform
 import statistics
-import sys
 import time
 from collections.abc import Callable
 
 import torch
 
-from arignote import failure
-from arignote.bench.link_report import HERE_PREFIX, REPORT_PREFIX, Device, Link, LinkReport, Rank
+from arignote.bench.link_report import Device, Link, Rank
 from arignote.comm.base import World
 from arignote.comm.cuda_aware import cuda_aware
-from arignote.comm.open import open_world
-from arignote.orphan import die_with_parent
 
 _ORDER, _ANSWER, _LOAD = 11, 12, 13
 _PING, _PUSH, _PULL, _END = range(4)
@@ -171,34 +166,11 @@ def _follow(world: World, leader: int) -> None:
         world.wait([world.send(clock, leader, _ANSWER)], what)
 
 
-def _own_rank() -> Rank:
+def own_rank() -> Rank:
+    """What this worker finds on its host."""
     devices = []
     for index in range(torch.cuda.device_count()):
         free, total = torch.cuda.mem_get_info(index)
         name = torch.cuda.get_device_name(index)
         devices.append(Device(name=name, free_gib=free / 2**30, gib=total / 2**30))
     return Rank(node=platform.node(), cuda_aware=cuda_aware(), devices=devices)
-
-
-def main(timeout_seconds: float, seconds: float) -> None:
-    """One of the workers; rank 0 prints the report. A failure ends the process."""
-    die_with_parent()
-    rank = 0
-    try:
-        sys.stdout.write(f"{HERE_PREFIX}{platform.node()}\n")
-        sys.stdout.flush()
-        world = open_world(timeout_seconds)
-        rank = world.rank
-        ranks = [Rank(**found) for found in world.gather(_own_rank().model_dump(), "the ranks")]
-        links, left_out = measure(world, seconds)
-        if rank == 0:
-            report = LinkReport(ranks=ranks, links=links, left_out=left_out)
-            sys.stdout.write(f"{REPORT_PREFIX}{report.model_dump_json()}\n")
-            sys.stdout.flush()
-        world.close()
-    except BaseException as error:
-        failure.leave(error, rank)
-
-
-if __name__ == "__main__":
-    main(*json.loads(sys.argv[1]))

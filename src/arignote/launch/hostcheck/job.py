@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Sequence
 
 from pydantic import ValidationError
 
-from arignote.bench.link_report import HERE_PREFIX, REPORT_PREFIX, LinkReport
+from arignote.bench.link_report import HERE_PREFIX, MET_LINE, REPORT_PREFIX, LinkReport
 from arignote.config.settings import Launch
 from arignote.launch.ending import failed, who
 from arignote.launch.hostcheck.compare import names
@@ -24,20 +25,25 @@ class _Listener:
     def __init__(self) -> None:
         self.here: list[str] = []
         """The nodes whose workers run."""
+        self.met = False
+        """Whether they have joined one world."""
         self.report: LinkReport | None = None
-        self.errors: list[str] = []
+        self.said: list[str] = []
+        """All else; Open MPI complains on stdout as well."""
 
     def line(self, text: str, *, error: bool) -> None:
         """A line of the job."""
         if text.startswith(HERE_PREFIX):
             self.here.append(text[len(HERE_PREFIX) :].strip())
+        elif text.strip() == MET_LINE:
+            self.met = True
         elif text.startswith(REPORT_PREFIX):
             try:
                 self.report = LinkReport.model_validate_json(text[len(REPORT_PREFIX) :])
             except ValidationError:
-                self.errors.append("the report is damaged")
-        elif error:
-            self.errors.append(text)
+                self.said.append("the report is damaged")
+        else:
+            self.said.append(text)
 
     def refresh(self) -> None:
         """Nothing is shown."""
@@ -75,7 +81,7 @@ def measure_links(
         ArignoteError: the job failed; the message says why, and which host was missing.
     """
     request = json.dumps([timeout_seconds, seconds])
-    launched = prepare(settings, [sys.executable, "-m", "arignote.bench.links", request])
+    launched = prepare(settings, [sys.executable, "-m", "arignote.bench.link_program", request])
     listener = _Listener()
     supervisor = Supervisor(
         launched.flavour,
@@ -86,7 +92,7 @@ def measure_links(
         grace_seconds=settings.grace_seconds,
         start_timeout_seconds=timeout_seconds,
         # The launcher may not be on one of the hosts, and then sees no other sign of life.
-        started=lambda: len(listener.here) == len(nodes),
+        started=lambda: listener.met,
         ended=lambda: listener.report is not None,
     )
     outcome = supervisor.run(launched.argv, launched.environment)
@@ -103,14 +109,19 @@ def _conclude(
     if outcome.report is not None:
         raise failed(_first_part(outcome.report.message))
     missing = [node for node in nodes if node not in listener.here]
+    if outcome.overdue and missing:
+        raise failed(
+            f"{names(missing)} did not start its part of the MPI job within {timeout_seconds:g} s: "
+            "see whether a firewall closes ports between the hosts, or raise --timeout"
+        )
     if outcome.overdue:
         raise failed(
-            f"{names(missing) or 'a host'} did not join the MPI job within {timeout_seconds:g} s: "
-            "see whether a firewall closes ports between the hosts, or raise --timeout"
+            f"the MPI job runs on all hosts, but did not come together within {timeout_seconds:g} "
+            "s: see whether a firewall closes ports between the hosts, or raise --timeout"
         )
     if outcome.death is not None:
         raise failed(who(outcome.death, None, len(nodes)))
-    raise failed(_why(listener.errors, missing))
+    raise failed(_why(listener.said, missing))
 
 
 def _first_part(message: str) -> str:
@@ -118,9 +129,16 @@ def _first_part(message: str) -> str:
     return message.strip().splitlines()[-1].partition(";")[0]
 
 
-def _why(errors: Sequence[str], missing: Sequence[str]) -> str:
+def _why(said: Sequence[str], missing: Sequence[str]) -> str:
     """What the launcher said, as a line."""
-    words = " ".join(" ".join(errors).replace("---", "").split()).strip("- ")
-    said = words[:_MOST_CHARACTERS] or "the launcher said nothing"
+    words = " ".join(" ".join(said).replace("---", "").split()).strip("- ")
+    # Open MPI's, of a host that was reached, and whose daemon does not reach us.
+    lost = re.search(r"unable to complete a TCP connection back .* Remote host: (\S+)", words)
+    if lost:
+        return (
+            f"{lost.group(1)} cannot connect back to the launcher's host: see whether its "
+            "interface is up, and whether a firewall closes ports between the hosts"
+        )
     where = f" ({names(missing)} did not start)" if missing else ""
-    return f"the MPI job ended without a report{where}: {said}"
+    words = words[:_MOST_CHARACTERS] or "the launcher said nothing"
+    return f"the MPI job ended without a report{where}: {words}"

@@ -89,7 +89,9 @@ class Shell:
         options = []
         if Path(self.argv[0]).name == "ssh":
             # Nobody is there to type a password, or to accept a key.
-            options = ["-x", "-oBatchMode=yes", f"-oConnectTimeout={max(1, int(timeout_seconds))}"]
+            # Of a host that is down, ssh can say so before our own deadline.
+            connect = max(1, int(timeout_seconds / 2))
+            options = ["-x", "-oBatchMode=yes", f"-oConnectTimeout={connect}"]
         return [*self.argv, *options, host, "exec", shlex.quote(sys.executable), "-"]
 
     def explain(self, host: str, code: int, said: str) -> str:

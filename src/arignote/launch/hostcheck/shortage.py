@@ -26,11 +26,13 @@ def shortages(
         interfaces: (setting, the interfaces that it names).
         threads: of each worker, as the launcher counts them; 0: the user chose.
     """
-    lines = _same_machine(hosts)
+    one_machine = _same_machine(hosts)
+    lines = one_machine[:]
     for name, facts in hosts.items():
         lines += _cores(name, facts, slots.get(name, 0), threads)
         lines += _memory(name, facts, slots.get(name, 0))
-        lines += _names(name, facts)
+        if not one_machine:
+            lines += _names(name, facts)
         lines += _unseen(name, facts)
     for setting, wanted in interfaces:
         lines += _interfaces(hosts, setting, wanted)
