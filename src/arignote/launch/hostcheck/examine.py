@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 
 from arignote.bench.link_report import LinkReport
@@ -84,6 +85,8 @@ def _measure(
     if not can_start(found):
         why = "the links were not measured: every host needs one and the same MPI, and our packages"
         return dict(found), [], [why]
+    # On stderr, because loading torch on every host may take a while.
+    sys.stderr.write(f"arignote: measuring the links between {len(found)} hosts\n")
     nodes = [facts.node for facts in found.values()]
     job = one_a_host(settings, list(found), timeout_seconds)
     try:
