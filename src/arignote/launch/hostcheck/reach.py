@@ -154,7 +154,9 @@ def _ask(
     if not shell.slurm and is_here(host):
         command = [sys.executable, "-"]
     elif shutil.which(shell.argv[0]) is None:
-        return f"{host}: no program {shell.argv[0]!r} here to reach it with: install OpenSSH's"
+        return (
+            f"{host}: no program {shell.argv[0]!r} here to reach it with: install OpenSSH's client"
+        )
     else:
         command = shell.command(host, timeout_seconds=timeout_seconds)
     try:
@@ -213,7 +215,7 @@ def is_here(host: str) -> bool:
 
 def allocated_hosts() -> list[str]:
     """The nodes of the Slurm allocation that we are in; empty: none, or not to be found out."""
-    nodes = os.environ.get("SLURM_JOB_NODELIST", "")
+    nodes = os.environ.get("SLURM_JOB_NODELIST", "") if "SLURM_JOB_ID" in os.environ else ""
     if not nodes or shutil.which("srun") is None or shutil.which("scontrol") is None:
         return []
     try:
