@@ -154,9 +154,7 @@ def _ask(
     if not shell.slurm and is_here(host):
         command = [sys.executable, "-"]
     elif shutil.which(shell.argv[0]) is None:
-        return (
-            f"{host}: no program {shell.argv[0]!r} here to reach it with: install OpenSSH's client"
-        )
+        return f"{host}: no program {shell.argv[0]!r} here: install OpenSSH's client"
     else:
         command = shell.command(host, timeout_seconds=timeout_seconds)
     try:
