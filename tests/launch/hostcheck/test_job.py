@@ -131,7 +131,13 @@ def test_a_job_that_fails(run, outcome, lines, message):
             "worker 1 (host h1, pid 7) did not finish the link h0 - h1 within 8 s; look at that "
             "worker and the network to it, or raise train.timeout_seconds",
             True,
-            "worker 1 (host h1, pid 7) did not finish the link h0 - h1 within 8 s",
+            "worker 1 (host h1, pid 7) did not finish the link h0 - h1 within 8 s; look at that "
+            "worker and the network to it, or raise --timeout",
+        ),
+        (
+            "MPI formed a world of 1: run `arignote doctor`, or name the right one",
+            True,
+            "MPI formed a world of 1: name the right one",
         ),
         ("Traceback\n  File\nValueError: no\n", False, "ValueError: no"),
     ],

@@ -107,7 +107,7 @@ def _conclude(
     if listener.report is not None:
         return listener.report
     if outcome.report is not None:
-        raise failed(_first_part(outcome.report.message))
+        raise failed(_last_line(outcome.report.message))
     missing = [node for node in nodes if node not in listener.here]
     if outcome.overdue and missing:
         raise failed(
@@ -124,9 +124,11 @@ def _conclude(
     raise failed(_why(listener.said, missing))
 
 
-def _first_part(message: str) -> str:
-    """Of an error of a world: its remedy is a setting of training. Of a traceback: its end."""
-    return message.strip().splitlines()[-1].partition(";")[0]
+def _last_line(message: str) -> str:
+    """Of a traceback its end; of an error of ours all, with a remedy that applies here."""
+    line = message.strip().splitlines()[-1]
+    line = line.replace("raise train.timeout_seconds", "raise --timeout")
+    return line.replace("run `arignote doctor`, or ", "")
 
 
 def _why(said: Sequence[str], missing: Sequence[str]) -> str:
