@@ -332,6 +332,9 @@ class TestDoctorOfHosts:
         shown = call("doctor", "--hosts", "h0,h1")[1].split("links:")[1].splitlines()[1:5]
         assert [line.split()[3] for line in shown[:3]] == ["101", "120", "139"]
         assert shown[3] == "  (the slowest, the median and the fastest of 39; all: --json)"
+        found.report.links_left_out = 6
+        out = call("doctor", "--hosts", "h0,h1")[1]
+        assert "\n  6 of 45 were not measured in the time: --seconds\n" in out
 
     def test_options_without_hosts(self, call):
         code, out, err = call("doctor", "-n", "3")

@@ -94,6 +94,9 @@ def _table(report: HostsDiagnosis) -> Iterator[str]:
         rows = [("", "did not answer")] if facts is None else _rows(facts)
         yield from (f"  {title:<18} {value}" for title, value in rows)
     yield from _links(report.links)
+    if report.links_left_out:
+        count = report.links_left_out
+        yield f"  {count} of {count + len(report.links)} were not measured in the time: --seconds"
     yield from _advice(report.advice)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -55,6 +57,17 @@ def test_gpus(outputs):
         {"name": "NVIDIA H100", "free_gib": 78.1, "gib": 80.0},
         {"name": "NVIDIA A100 MIG", "free_gib": 0.0, "gib": 0.0},
     ]
+
+
+def test_it_can_run_where_there_is_nothing_but_an_old_python():
+    tree = ast.parse(Path(facts.__file__).read_text(), feature_version=(3, 8))
+    imported = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            imported |= {alias.name for alias in node.names}
+        if isinstance(node, ast.ImportFrom):
+            imported.add(node.module)
+    assert {name.partition(".")[0] for name in imported} <= sys.stdlib_module_names
 
 
 def test_the_hash_follows_every_change(tmp_path, monkeypatch):

@@ -22,14 +22,14 @@ def test_hosts_that_lack_nothing(hosts):
             {"cores": 2},
             4,
             1,
-            "h0 has 2 cores for 4 workers: use h0:2, or expect them to take turns",
+            "h0 has fewer cores (2) than workers (4): use h0:2, or expect them to take turns",
         ),
         (
             {"cores": 4},
             2,
             4,
-            "h0 has 4 cores, but 2 x 4 threads (counted on the launcher's host) are meant for it: "
-            "use --set launch.threads=2",
+            "h0 has fewer cores (4) than threads (2 x 4, counted on the launcher's host): use "
+            "--set launch.threads=2",
         ),
         (
             {"free_memory_gib": 1.5},

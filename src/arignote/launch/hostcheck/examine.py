@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from arignote.bench.link_report import LinkReport
 from arignote.config.settings import Launch
@@ -49,20 +50,32 @@ def examine_hosts(settings: Launch, *, timeout_seconds: float, seconds: float) -
     answers = ask_hosts(hosts, shell, _environment(settings, placement), timeout_seconds)
     found = {name: facts for name, facts in answers.items() if isinstance(facts, HostFacts)}
     advice = [problem for problem in answers.values() if isinstance(problem, str)]
-    links: list[HostLink] = []
+    measured = _Measured(found)
     if len(found) == len(hosts) > 1:
-        found, links, more = _measure(settings, found, timeout_seconds, seconds)
-        advice += more
+        measured = _measure(settings, found, timeout_seconds, seconds)
     elif found and len(hosts) > 1:
-        advice.append("the links were not measured: all hosts must answer first")
+        measured.problem = "the links were not measured: all hosts must answer first"
+    advice += [measured.problem] if measured.problem else []
     if found:
-        advice += differences(found)
+        advice += differences(measured.facts)
         threads = 0 if settings.threads else placement.threads
-        advice += shortages(found, slots, named_interfaces(settings), threads)
-    advice += slow_links(links)
+        advice += shortages(measured.facts, slots, named_interfaces(settings), threads)
     return HostsDiagnosis(
-        hosts={name: found.get(name) for name in hosts}, links=links, advice=advice
+        hosts={name: measured.facts.get(name) for name in hosts},
+        links=measured.links,
+        links_left_out=measured.left_out,
+        advice=[*advice, *slow_links(measured.links)],
     )
+
+
+@dataclass
+class _Measured:
+    """What is known once the job has run, or was not started."""
+
+    facts: Mapping[str, HostFacts]
+    links: list[HostLink] = field(default_factory=list)
+    left_out: int = 0
+    problem: str = ""
 
 
 def _environment(settings: Launch, placement: Placement) -> dict[str, str]:
@@ -80,11 +93,10 @@ def _environment(settings: Launch, placement: Placement) -> dict[str, str]:
 
 def _measure(
     settings: Launch, found: Mapping[str, HostFacts], timeout_seconds: float, seconds: float
-) -> tuple[dict[str, HostFacts], list[HostLink], list[str]]:
-    """(the facts with what the job adds to them, the links, lines on what went wrong)."""
+) -> _Measured:
     if not can_start(found):
         why = "the links were not measured: every host needs one and the same MPI, and our packages"
-        return dict(found), [], [why]
+        return _Measured(found, problem=why)
     # On stderr, because loading torch on every host may take a while.
     sys.stderr.write(f"arignote: measuring the links between {len(found)} hosts\n")
     nodes = [facts.node for facts in found.values()]
@@ -92,18 +104,9 @@ def _measure(
     try:
         report = measure_links(job, nodes, timeout_seconds, seconds)
     except ArignoteError as error:
-        return dict(found), [], [f"the links were not measured: {error}"]
+        return _Measured(found, problem=f"the links were not measured: {error}")
     order = in_order(list(found), nodes, [rank.node for rank in report.ranks])
-    return with_job(found, report, order), host_links(report, order), _left_out(report)
-
-
-def _left_out(report: LinkReport) -> list[str]:
-    if not report.left_out:
-        return []
-    return [
-        f"{report.left_out} of {report.left_out + len(report.links)} links were not measured in "
-        "the time: raise --seconds"
-    ]
+    return _Measured(with_job(found, report, order), host_links(report, order), report.left_out)
 
 
 def in_order(hosts: Sequence[str], nodes: Sequence[str], ranks: Sequence[str]) -> list[str]:

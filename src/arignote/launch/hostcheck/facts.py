@@ -115,16 +115,13 @@ def _devices() -> list[dict[str, Any]]:
 
 
 def _cores() -> int:
-    """Physical cores that a process may use here."""
-    allowed = os.sched_getaffinity(0)
-    siblings = set()
-    for cpu in allowed:
-        path = Path(f"/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list")
-        try:
-            siblings.add(path.read_text())
-        except OSError:
-            siblings.add(str(cpu))
-    return len(siblings)
+    """Physical cores that a process may use here, counted as `launch.placement` does."""
+    allowed = len(os.sched_getaffinity(0))
+    siblings = {
+        path.read_text()
+        for path in Path("/sys/devices/system/cpu").glob("cpu[0-9]*/topology/thread_siblings_list")
+    }
+    return min(allowed, len(siblings) or allowed)
 
 
 def _memory_gib() -> tuple[float, float]:

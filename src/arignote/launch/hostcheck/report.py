@@ -67,5 +67,7 @@ class HostsDiagnosis(BaseModel):
     hosts: dict[str, HostFacts | None]
     """None: this host did not answer."""
     links: list[HostLink]
+    links_left_out: int = 0
+    """Links that were not measured, because the time was over."""
     advice: list[str]
     """A line for each thing wrong."""

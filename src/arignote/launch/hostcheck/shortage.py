@@ -56,13 +56,13 @@ def _same_machine(hosts: Hosts) -> list[str]:
 def _cores(name: str, facts: HostFacts, slots: int, threads: int) -> list[str]:
     if slots > facts.cores:
         return [
-            f"{name} has {facts.cores} cores for {slots} workers: use {name}:{facts.cores}, or "
-            "expect them to take turns"
+            f"{name} has fewer cores ({facts.cores}) than workers ({slots}): use "
+            f"{name}:{facts.cores}, or expect them to take turns"
         ]
     if slots and threads * slots > facts.cores:
         return [
-            f"{name} has {facts.cores} cores, but {slots} x {threads} threads (counted on the "
-            f"launcher's host) are meant for it: use --set launch.threads={facts.cores // slots}"
+            f"{name} has fewer cores ({facts.cores}) than threads ({slots} x {threads}, counted on "
+            f"the launcher's host): use --set launch.threads={facts.cores // slots}"
         ]
     return []
 
