@@ -19,7 +19,7 @@ SRUN = Shell(("srun",), slurm=True)
 
 @pytest.fixture(autouse=True)
 def no_agent(monkeypatch):
-    for name in ("PRTE_MCA_plm_ssh_agent", "OMPI_MCA_plm_rsh_agent", "HYDRA_LAUNCHER_EXEC"):
+    for name in reach._AGENTS:
         monkeypatch.delenv(name, raising=False)
 
 
@@ -134,6 +134,11 @@ def test_a_host_that_does_not_answer(answer):
         "nohost.invalid did not answer within 8 s: see whether `ssh nohost.invalid true` returns, "
         "or raise --timeout"
     )
+
+
+def test_a_node_that_does_not_answer(answer):
+    answer(error=subprocess.TimeoutExpired("srun", 8))
+    assert "`srun --overlap --nodelist=nohost.invalid true` returns" in ask(SRUN)
 
 
 def test_facts_of_another_kind(answer):

@@ -15,6 +15,7 @@ INTERFACES = (
     "OMPI_MCA_oob_tcp_if_include",
     "PRTE_MCA_prte_if_include",
     "HYDRA_IFACE",
+    "I_MPI_HYDRA_IFACE",
     "FI_TCP_IFACE",
     "GLOO_SOCKET_IFNAME",
     "NCCL_SOCKET_IFNAME",

@@ -29,8 +29,11 @@ from arignote.launch.hostcheck.network_settings import find_setting
 from arignote.launch.hostcheck.report import HostFacts
 
 _AT_ONCE = 32
-_AGENTS = ("PRTE_MCA_plm_ssh_agent", "OMPI_MCA_plm_rsh_agent", "HYDRA_LAUNCHER_EXEC")
-"""Variables by which a user names the remote shell of Open MPI 5, 4 and MPICH."""
+_AGENTS = (
+    *("PRTE_MCA_plm_ssh_agent", "OMPI_MCA_plm_rsh_agent"),
+    *("HYDRA_LAUNCHER_EXEC", "I_MPI_HYDRA_BOOTSTRAP_EXEC"),
+)
+"""Variables by which a user names the remote shell of Open MPI 5 and 4, MPICH and Intel MPI."""
 
 _START = """\
 import os, sys
@@ -107,8 +110,13 @@ class Shell:
             )
         lines = [line.strip() for line in said.splitlines() if line.strip()]
         last = lines[-1] if lines else "it said nothing"
-        how = "srun" if self.slurm else Path(self.argv[0]).name
-        return f"{host}: {how} ended with code {code}: {last}: try `{how} {host} true`"
+        how = Path(self.argv[0]).name
+        return f"{host}: {how} ended with code {code}: {last}: try `{self.trial(host)}`"
+
+    def trial(self, host: str) -> str:
+        """What a user can type to see for himself."""
+        where = f"--overlap --nodelist={host}" if self.slurm else host
+        return f"{' '.join(self.argv)} {where} true"
 
 
 def find_shell(settings: Launch, *, slurm: bool) -> Shell:
@@ -170,7 +178,7 @@ def _ask(
     except subprocess.TimeoutExpired:
         return (
             f"{host} did not answer within {timeout_seconds:g} s: see whether "
-            f"`{' '.join(shell.argv)} {host} true` returns, or raise --timeout"
+            f"`{shell.trial(host)}` returns, or raise --timeout"
         )
     found = read_facts(done.stdout)
     return found or shell.explain(host, done.returncode, done.stderr)
