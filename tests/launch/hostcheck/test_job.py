@@ -84,7 +84,7 @@ def test_a_job_that_was_told_to_stop(run):
         (
             Outcome(1, overdue=True),
             [f"{HERE_PREFIX}h0"],
-            "h1 did not start its part of the MPI job within 8 s: see whether a firewall closes "
+            "h1 did not start a worker of the MPI job within 8 s: see whether a firewall closes "
             "ports between the hosts, or raise --timeout",
         ),
         (
@@ -122,6 +122,12 @@ def test_a_job_that_fails(run, outcome, lines, message):
         run(outcome, *lines)
     assert str(caught.value) == message
     assert caught.value.exit_code == 1
+
+
+def test_the_launchers_own_host_is_not_blamed_for_another(run, monkeypatch):
+    monkeypatch.setattr(job.platform, "node", lambda: "h0")
+    with pytest.raises(ArignoteError, match="^h1 did not start a worker of the MPI job"):
+        run(Outcome(1, overdue=True))
 
 
 @pytest.mark.parametrize(
