@@ -126,7 +126,7 @@ def test_a_job_that_fails(run, outcome, lines, message):
 
 def test_the_launchers_own_host_is_not_blamed_for_another(run, monkeypatch):
     monkeypatch.setattr(job.platform, "node", lambda: "h0")
-    with pytest.raises(ArignoteError, match="^h1 did not start a worker of the MPI job"):
+    with pytest.raises(ArignoteError, match=r"^h1 did not start a worker of the MPI job"):
         run(Outcome(1, overdue=True))
 
 
