@@ -7,12 +7,15 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 import arignote
 from arignote.cli import main
 from arignote.launch import doctor
+from arignote.launch.hostcheck import examine, reach
+from arignote.launch.hostcheck.report import HostFacts, HostLink, HostsDiagnosis
 from arignote.recorder.events import EventLog
 from arignote.registry import CODECS, DATA, MODELS, ROUTES, RULES
 
@@ -250,6 +253,93 @@ class TestDoctor:
         code, out, _ = call("doctor", "--json")
         assert code == (1 if advice else 0)
         assert json.loads(out) == {"facts": {"MPI": "MPI 1", "cores": "2"}, "advice": advice}
+
+
+class TestDoctorOfHosts:
+    @pytest.fixture(params=[[], ["h1 is slow"]])
+    def found(self, request, monkeypatch):
+        facts = HostFacts(
+            node="a",
+            python="3.11.7",
+            executable="/env/bin/python",
+            packages={"arignote": "0.1.0", "torch": "2.13.0"},
+            code="abc",
+            mpi="MPI 1",
+            mpi_problem="",
+            devices=[{"name": "H100", "free_gib": 79.0, "gib": 80.0}],
+            cores=4,
+            memory_gib=16.0,
+            free_memory_gib=8.0,
+            free_shared_memory_gib=None,
+            interfaces={"eth0": []},
+            ways={"h1": "eth0", "h2": None},
+            cuda_aware=True,
+            clock_seconds=-0.5,
+        )
+        link = HostLink(first="h0", second="h1", there_mbit=940, back_mbit=96, latency_us=50)
+        report = HostsDiagnosis(hosts={"h0": facts, "h1": None}, links=[link], advice=request.param)
+        calls = []
+
+        def examine_hosts(settings, **options):
+            calls.append((settings, options))
+            return report
+
+        monkeypatch.setattr(examine, "examine_hosts", examine_hosts)
+        return SimpleNamespace(report=report, calls=calls, advice=request.param)
+
+    def test_a_table(self, call, found):
+        code, out, err = call("doctor", "--hosts", "h0:2,h1:2", "--timeout", "9")
+        assert (code, err) == (1 if found.advice else 0, "")
+        [(settings, options)] = found.calls
+        assert (settings.hosts, settings.workers) == (["h0:2", "h1:2"], 4)
+        assert options == {"timeout_seconds": 9.0, "seconds": 60.0}
+        rows = {line[2:20].strip(): line[21:] for line in out.splitlines() if line[:2] == "  "}
+        assert rows["arignote"] == "0.1.0 (code abc)"
+        assert rows["MPI"] == "MPI 1, CUDA-aware"
+        assert rows["devices"] == "H100 (79.0 of 80.0 GiB free)"
+        assert rows["memory"] == "8.0 of 16.0 GiB free"
+        assert rows["shared memory"] == "none"
+        assert rows["network"] == "eth0 to h1; names not known here: h2"
+        assert rows["clock"] == "-500.0 ms"
+        assert "h1\n                     did not answer\n" in out
+        assert out.splitlines()[-2].split() == ["h0", "-", "h1", "940", "96", "50"]
+        expected = f"advice: {found.advice[0]}" if found.advice else "nothing to complain about"
+        assert out.splitlines()[-1] == expected
+
+    def test_json(self, call, found, tmp_path):
+        (tmp_path / "hosts").write_text("h0 slots=2\nh1 slots=1\n")
+        code, out, _ = call("doctor", "--hostfile", "hosts", "--json")
+        assert code == (1 if found.advice else 0)
+        assert HostsDiagnosis.model_validate_json(out) == found.report
+        assert found.calls[0][0].workers == 3
+
+    def test_settings_of_a_file_count(self, call, found, tmp_path):
+        (tmp_path / "run.toml").write_text('[launch]\nhosts = ["a:1", "b:1"]\nworkers = 2\n')
+        call("doctor", "-c", "run.toml", "--set", "launch.threads=3")
+        [(settings, _)] = found.calls
+        assert (settings.hosts, settings.threads) == (["a:1", "b:1"], 3)
+
+    def test_an_allocation_of_several_nodes(self, call, found, monkeypatch):
+        monkeypatch.setattr(reach, "allocated_hosts", lambda: ["n1", "n2"])
+        call("doctor")
+        assert len(found.calls) == 1
+
+    def test_of_many_links_the_extremes(self, call, found):
+        found.report.links = [
+            HostLink(first="h0", second="h1", there_mbit=rate, back_mbit=9000, latency_us=50)
+            for rate in range(101, 140)
+        ]
+        shown = call("doctor", "--hosts", "h0,h1")[1].split("links:")[1].splitlines()[1:5]
+        assert [line.split()[3] for line in shown[:3]] == ["101", "120", "139"]
+        assert shown[3] == "  (the slowest, the median and the fastest of 39; all: --json)"
+        found.report.links_left_out = 6
+        out = call("doctor", "--hosts", "h0,h1")[1]
+        assert "\n  6 of 45 were not measured in the time: --seconds\n" in out
+
+    def test_options_without_hosts(self, call):
+        code, out, err = call("doctor", "-n", "3")
+        assert (code, out) == (2, "")
+        assert err.startswith("arignote: error: no hosts to check: name them with --hosts A:2,B:2")
 
 
 class TestPlot:

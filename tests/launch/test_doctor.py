@@ -11,6 +11,7 @@ from arignote.errors import UserError
 from arignote.launch import doctor
 from arignote.launch.find import NO_MPI, Found, find_launcher
 from arignote.launch.flavours.direct import Direct
+from arignote.launch.hostcheck.reach import Shell, ask_hosts
 
 
 @pytest.fixture(autouse=True)
@@ -162,3 +163,13 @@ def test_a_probe_that_cannot_be_started():
     facts, problem = doctor._probe(["/no/such/program"], {})
     assert facts is None
     assert "No such file" in problem
+
+
+def test_what_is_sent_to_a_host_runs(monkeypatch, tmp_path):
+    # As a host would run it that has nothing of ours, in a folder that it does not have.
+    monkeypatch.chdir(tmp_path)
+    variables = {"PYTHONPATH": str(tmp_path / "nothing"), "GREETING": "it's \n"}
+    facts = ask_hosts(["localhost"], Shell(("ssh",)), variables, 60.0)["localhost"]
+    assert not isinstance(facts, str), facts
+    assert facts.executable == sys.executable
+    assert facts.mpi or facts.mpi_problem

@@ -178,6 +178,14 @@ def test_two_labs_at_once_do_not_meet(netlab: Any) -> None:
             "--latency is 'long': expected such as 0.1ms or 50us",
         ),
         (
+            ["2", "1gbit", "--slow", "h2:10mbit", "--", "true"],
+            "--slow is 'h2:10mbit': expected a host of h0 to h1 and a rate, such as h0:10mbit",
+        ),
+        (
+            ["2", "1gbit", "--slow", "h1:slow", "--", "true"],
+            "--slow is 'h1:slow': expected a host of h0 to h1 and a rate, such as h0:10mbit",
+        ),
+        (
             ["2", "1gbit", "--", "no-such-program"],
             "no program 'no-such-program': check its name, or give its path",
         ),

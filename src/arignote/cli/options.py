@@ -20,7 +20,7 @@ _WHERE = (
     click.option("--hostfile", metavar="FILE", help="The same from a file."),
 )
 
-_PLACEMENT = (
+_SETTINGS = (
     *_WHERE,
     click.option(
         "--set",
@@ -32,6 +32,10 @@ _PLACEMENT = (
     click.option(
         "-c", "--config", metavar="FILE", help="Settings from a TOML file (or a session.cfg)."
     ),
+)
+
+_PLACEMENT = (
+    *_SETTINGS,
     click.option("--dry-run", is_flag=True, help="Print the command line, start nothing."),
 )
 
@@ -54,6 +58,13 @@ _VALIDATION_SHARE = 0.1
 def where_options(command: F) -> F:
     """Add the options that say how many workers run, and where."""
     for option in reversed(_WHERE):
+        command = option(command)
+    return command
+
+
+def settings_options(command: F) -> F:
+    """Add those, and the options that change any setting."""
+    for option in reversed(_SETTINGS):
         command = option(command)
     return command
 

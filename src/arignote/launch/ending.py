@@ -58,10 +58,12 @@ def reason(outcome: Outcome, run_folder: Path, settings: Launch) -> str:
         if outcome.late:
             late = ", ".join(outcome.late)
             return f"{late}: the {settings.workers} workers did not come together {within}"
-        where = "whether every host can be reached" if settings.hosts else "at this machine's load"
+        if settings.hosts:
+            doctor = f"`arignote doctor --hosts {','.join(settings.hosts)}`"
+        else:
+            doctor = "`arignote doctor`, and look at this machine's load"
         return (
-            f"not all {settings.workers} workers came to the first meeting {within}: run "
-            f"`arignote doctor`, and look {where}"
+            f"not all {settings.workers} workers came to the first meeting {within}: run {doctor}"
         )
     if outcome.death is not None:
         return who(outcome.death, run_folder, settings.workers)

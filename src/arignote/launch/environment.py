@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 
 from arignote import control
+from arignote.config.settings import Launch
+from arignote.errors import UserError
 from arignote.launch.placement import Placement
 
 
@@ -38,6 +40,24 @@ def describe_environment(base: dict[str, str]) -> dict[str, str]:
     return {
         name: value for name, value in base.items() if name in names or name.startswith(prefixes)
     }
+
+
+def forwarded_environment(
+    settings: Launch, placement: Placement, environment: dict[str, str]
+) -> dict[str, str]:
+    """The part of this host's `environment` that workers on other hosts get.
+
+    Raises:
+        UserError: a variable that is to be passed on is not set.
+    """
+    forwarded = describe_environment(environment)
+    for name in settings.environment:
+        if name not in environment:
+            raise UserError(f"launch.environment: {name!r} is not set here, so it cannot be passed")
+        forwarded[name] = environment[name]
+    for name in worker_environment(placement):
+        forwarded[name] = environment[name]
+    return forwarded
 
 
 def own_environment() -> dict[str, str]:

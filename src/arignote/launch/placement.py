@@ -21,7 +21,7 @@ _HOSTFILE_LINE = re.compile(
 )
 
 
-_WORKER_GIB = 0.2
+WORKER_GIB = 0.2
 """What a worker takes before it has any data: Python, torch, MPI (measured: 0.21 GiB)."""
 
 
@@ -205,10 +205,10 @@ def _count(number: int, noun: str) -> str:
 def _check_memory(local: int, servers: int) -> None:
     """Refuse so many processes that this machine would swap instead of train."""
     free_gib = psutil.virtual_memory().available / 2**30
-    needed_gib = local * _WORKER_GIB
+    needed_gib = local * WORKER_GIB
     if needed_gib > free_gib:
         noun = "workers and servers" if servers else "workers"
-        most = max(1, int(free_gib / _WORKER_GIB))
+        most = max(1, int(free_gib / WORKER_GIB))
         use = f"-n {most}" if not servers else f"{most} of them at most"
         raise UserError(
             f"{local} {noun} on one host need at least {needed_gib:.0f} GiB, but "

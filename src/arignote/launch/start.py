@@ -18,7 +18,7 @@ from arignote.config.spec import Spec, parse_spec
 from arignote.data.patterns import match_files
 from arignote.errors import UserError
 from arignote.launch.ending import conclude, failed, raise_report, who
-from arignote.launch.environment import describe_environment, own_environment, worker_environment
+from arignote.launch.environment import forwarded_environment, own_environment, worker_environment
 from arignote.launch.find import find_launcher
 from arignote.launch.flavours.base import Flavour, Job
 from arignote.launch.lock import only_launcher
@@ -61,19 +61,12 @@ def prepare(settings: Launch, command: list[str], *, centre: bool | None = None)
     environment = own_environment() | worker_environment(placement)
     if found.library:
         environment["MPI4PY_LIBMPI"] = found.library
-    forwarded = describe_environment(environment)
-    for name in settings.environment:
-        if name not in environment:
-            raise UserError(f"launch.environment: {name!r} is not set here, so it cannot be passed")
-        forwarded[name] = environment[name]
-    for name in worker_environment(placement):
-        forwarded[name] = environment[name]
     job = Job(
         program=found.program,
         placement=placement,
         bind=settings.bind,
         command=tuple(command),
-        environment=forwarded,
+        environment=forwarded_environment(settings, placement, environment),
         extra=tuple(settings.mpirun_arguments),
         as_root=hasattr(os, "geteuid") and os.geteuid() == 0,
         tune_ethernet=settings.ethernet_tuning,

@@ -1,0 +1,1 @@
+"""Checks of all hosts of a job: what each has, how they differ, how fast the links are."""
