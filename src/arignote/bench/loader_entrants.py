@@ -95,8 +95,9 @@ class OurLoaders:
         """Take the first of them; the others come next."""
         # Each batch an epoch of its own: the same samples are never ordered twice.
         epoch, self._epoch = self._epoch, self._epoch + 1
-        upcoming = ((epoch + n, indices) for n, indices in enumerate(batches[1:], 1))
-        touch(self._feed.train(epoch, batches[0], upcoming).inputs)
+        batch = self._feed.train(epoch, batches[0])
+        self._feed.order((epoch + n, indices) for n, indices in enumerate(batches[1:], 1))
+        touch(batch.inputs)
 
     def close(self) -> None:
         """See `Entrant.close`."""

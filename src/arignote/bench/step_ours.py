@@ -18,7 +18,7 @@ from arignote.models.base import Model
 from arignote.recorder.phases import Recorder
 from arignote.registry import RULES
 from arignote.rules.base import Rule
-from arignote.trainer.feed import Feed, LoadingFacts, Upcoming
+from arignote.trainer.feed import Feed, LoadingFacts
 from arignote.trainer.torch_task import TorchTask
 
 CPU = torch.device("cpu")
@@ -37,10 +37,10 @@ class OneBatchFeed(Feed):
         """Of the other one."""
         return self._feed.facts
 
-    def train(self, epoch: int, indices: Indices, upcoming: Upcoming) -> Batch:
+    def train(self, epoch: int, indices: Indices) -> Batch:
         """See `Feed.train`."""
         if self.batch is None:
-            self.batch = self._feed.train(epoch, indices, upcoming)
+            self.batch = self._feed.train(epoch, indices)
         return self.batch
 
     def validation(self, batches: Sequence[Indices]) -> Iterator[Batch]:

@@ -13,7 +13,7 @@ import torch
 
 from arignote.config.settings import Settings
 from arignote.config.spec import parse_spec
-from arignote.data.base import Batch, Dataset
+from arignote.data.base import Batch, Dataset, Split
 from arignote.data.byte_images import fed_dataset
 from arignote.data.sharding import Indices
 from arignote.data.stages import STAGES, take_seconds
@@ -48,8 +48,15 @@ class Feed(ABC):
         """So far."""
 
     @abstractmethod
-    def train(self, epoch: int, indices: Indices, upcoming: Upcoming) -> Batch:
+    def train(self, epoch: int, indices: Indices) -> Batch:
         """Training samples `indices` (N >= 1,) of this epoch."""
+
+    def order(self, upcoming: Upcoming) -> None:  # noqa: B027 (who makes its own needs none)
+        """Have what is trained on next made meanwhile; told once the batch before is there.
+
+        Not while the trainer waits for that one: the loader that gets an order may be woken on the
+        trainer's own core, and what it computes there would count as waiting.
+        """
 
     @abstractmethod
     def validation(self, batches: Sequence[Indices]) -> Iterator[Batch]:
@@ -77,7 +84,7 @@ class OwnFeed(Feed):
             self._seconds[stage] += seconds
         return LoadingFacts(0, 0, dict(self._seconds))
 
-    def train(self, epoch: int, indices: Indices, upcoming: Upcoming) -> Batch:
+    def train(self, epoch: int, indices: Indices) -> Batch:
         """See `Feed.train`."""
         return self._dataset.train_batch(indices, seed=self._seed, epoch=epoch)
 
@@ -101,17 +108,23 @@ class LoadedFeed(Feed):
         loaders = self._pool.loaders
         return LoadingFacts(len(loaders), loaders.restarts, dict(loaders.seconds))
 
-    def train(self, epoch: int, indices: Indices, upcoming: Upcoming) -> Batch:
+    def train(self, epoch: int, indices: Indices) -> Batch:
         """See `Feed.train`."""
-        ahead = (Want("train", *it) for it in islice(upcoming, self._pool.most_batches))
-        return self._next([Want("train", epoch, indices), *ahead])
+        return self._take(Want("train", epoch, indices))
+
+    def order(self, upcoming: Upcoming) -> None:
+        """See `Feed.order`."""
+        ahead = islice(upcoming, self._pool.most_batches)
+        self._order("train", [Want("train", *it) for it in ahead])
 
     def validation(self, batches: Sequence[Indices]) -> Iterator[Batch]:
         """See `Feed.validation`."""
         wants = [Want("validation", 0, indices) for indices in batches]
         try:
-            for place in range(len(wants)):
-                yield self._next(wants[place : place + self._pool.most_batches])
+            for place, want in enumerate(wants):
+                batch = self._take(want)
+                self._order("validation", wants[place + 1 : place + 1 + self._pool.most_batches])
+                yield batch
         finally:
             # Whoever asks may stop early.
             self._pool.keep_only("validation", [])
@@ -120,17 +133,17 @@ class LoadedFeed(Feed):
         """See `Feed.close`."""
         self._pool.close()
 
-    def _next(self, wants: Sequence[Want]) -> Batch:
-        """The first of them; the others are ordered meanwhile."""
-        pool = self._pool
-        pool.release()
-        # What was foreseen and does not come would keep its room for ever.
-        pool.keep_only(wants[0].split, wants)
-        for want in wants:
-            if not pool.ask(want):
-                break
-        arrays = pool.take(wants[0])
+    def _take(self, want: Want) -> Batch:
+        self._pool.release()
+        arrays = self._pool.take(want)
         return Batch(torch.from_numpy(arrays.inputs), torch.from_numpy(arrays.targets))
+
+    def _order(self, split: Split, wants: Sequence[Want]) -> None:
+        # What was foreseen and does not come would keep its room for ever.
+        self._pool.keep_only(split, wants)
+        for want in wants:
+            if not self._pool.ask(want):
+                break
 
 
 def loader_count(settings: Settings) -> int:

@@ -161,8 +161,9 @@ class TorchTask(Task):
         indices = self._parts.indices(epoch, consumed, part)
         # A data set is never asked for nothing: an empty batch is cut off one of one sample.
         asked = indices if len(indices) else self._parts.order(epoch)[:1]
-        batch = self.feed.train(epoch, asked, self._parts.upcoming(epoch, consumed, part))
+        batch = self.feed.train(epoch, asked)
         recorder.end("wait")
+        self.feed.order(self._parts.upcoming(epoch, consumed, part))
         batch = self._placing.place(batch)
         epochs_done = epoch + consumed / self.train_size
         self._set_rate(epochs_done)
