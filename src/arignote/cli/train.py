@@ -117,8 +117,41 @@ def _settings(given: dict[str, Any], resumed: Path | None) -> Any:
     from arignote.config.load import nest, parse_set, read_file, resolve
     from arignote.config.model_source import find_model
     from arignote.errors import UserError
-    from arignote.launch.placement import launch_layer
+    from arignote.launch.allocation import allocation_layer
     from arignote.launch.start import CONFIG_FILE
+
+    asked = []
+    if given["config"] is not None:
+        asked.append((given["config"], read_file(Path(given["config"]))))
+    asked += [("--set", parse_set(given["assignments"])), ("", _line(given))]
+    said = [layer for _, layer in asked]
+    if resumed is not None:
+        before = read_file(resumed / CONFIG_FILE)
+        layers = [(str(resumed / CONFIG_FILE), before)]
+        allocated = allocation_layer(said, before, servers=given["servers"] or 0)
+        layers += [("", allocated), *asked]
+    else:
+        allocated = allocation_layer(said, {}, servers=given["servers"] or 0)
+        layers = [("", allocated), *asked]
+    model = _model_of(layers)
+    if not model:
+        resolve(layers)
+    if resumed is not None:
+        its = _model_of(layers[:1])
+        if model != its:
+            raise UserError(
+                f"{resumed} is a run of {its or 'no model'}, not of {model}: leave out the "
+                "model, or train it in a folder of its own"
+            )
+        return resolve(layers)
+    source = find_model(model)
+    return resolve([(f"{model}.defaults", nest(source.defaults, f"{model}.defaults")), *layers])
+
+
+def _line(given: dict[str, Any]) -> dict[str, Any]:
+    """What the options say, as a layer of settings."""
+    from arignote.config.load import nest
+    from arignote.launch.placement import launch_layer
 
     named = {
         "run.model": given["model"],
@@ -140,22 +173,4 @@ def _settings(given: dict[str, Any], resumed: Path | None) -> Any:
         hosts=given["hosts"],
         hostfile=given["hostfile"],
     )
-    layers = []
-    if resumed is not None:
-        layers.append((str(resumed / CONFIG_FILE), read_file(resumed / CONFIG_FILE)))
-    if given["config"] is not None:
-        layers.append((given["config"], read_file(Path(given["config"]))))
-    layers += [("--set", parse_set(given["assignments"])), ("", line)]
-    model = _model_of(layers)
-    if not model:
-        resolve(layers)
-    if resumed is not None:
-        before = _model_of(layers[:1])
-        if model != before:
-            raise UserError(
-                f"{resumed} is a run of {before or 'no model'}, not of {model}: leave out the "
-                "model, or train it in a folder of its own"
-            )
-        return resolve(layers)
-    source = find_model(model)
-    return resolve([(f"{model}.defaults", nest(source.defaults, f"{model}.defaults")), *layers])
+    return line
