@@ -17,7 +17,7 @@ from arignote.recorder.events import EventLog
 from arignote.registry import CODECS, DATA, MODELS, ROUTES, RULES
 
 VERBS = (
-    *("train", "run", "resize", "evaluate", "infer", "export"),
+    *("train", "run", "submit", "resize", "evaluate", "infer", "export"),
     *("list", "doctor", "plot", "bench", "completion"),
 )
 
