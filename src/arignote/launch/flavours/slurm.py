@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from arignote.launch.flavours.base import Death, Flavour, Job, find_signal
 
+_CANNOT_BIND = "srun: cluster configuration lacks support for cpu binding"
+
 
 class Slurm(Flavour):
     """`srun`, which starts the workers through the site's PMI.
@@ -49,8 +51,8 @@ class Slurm(Flavour):
         return ["--distribution=arbitrary", f"--nodelist={every}"]
 
     def starts_noise(self, line: str) -> bool:
-        """`srun: error: ...`, one line each."""
-        return line.startswith(("srun: error:", "srun: Job step", "slurmstepd:"))
+        """`srun: error: ...`, one line each; that it cannot bind is for no user to mend."""
+        return line.startswith(("srun: error:", "srun: Job step", "slurmstepd", _CANNOT_BIND))
 
     def ends_noise(self, lines: list[str]) -> bool:
         """The same line."""
