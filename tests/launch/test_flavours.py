@@ -256,6 +256,12 @@ srun: error: node1: task 1: Killed
 srun: Job step aborted: Waiting up to 32 seconds for job step to finish.
 slurmstepd: error: *** STEP 12.0 ON node1 CANCELLED AT 2026-01-01T00:00:00 ***
 """
+SRUN_ENDED = """\
+srun: cluster configuration lacks support for cpu binding
+srun: forcing job termination
+slurmstepd-node1: error: *** STEP 1.0 ON node1 CANCELLED AT 2026-01-01T00:00:00 ***
+srun: launch/slurm: _step_signal: Terminating StepId=1.0
+"""
 
 
 class Kept:
@@ -292,6 +298,7 @@ BANNERS = [
     (IntelMPI(), INTEL_KILLED, Death(11, rank=3, pid=1234)),
     (IntelMPI(), MPICH_KILLED, Death(9, pid=2374)),
     (Slurm("pmi2"), SRUN_KILLED, Death(9, rank=1)),
+    (Slurm("pmi2"), SRUN_ENDED, None),
 ]
 IDS = [f"{row[0].name}-{index}" for index, row in enumerate(BANNERS)]
 

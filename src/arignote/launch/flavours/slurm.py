@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from arignote.launch.flavours.base import Death, Flavour, Job, find_signal
 
-_CANNOT_BIND = "srun: cluster configuration lacks support for cpu binding"
+_NOISE = (
+    "srun: error:",
+    "srun: Job step",
+    "srun: forcing job termination",
+    "srun: launch/slurm:",
+    "srun: cluster configuration lacks support for cpu binding",
+    "slurmstepd",
+)
 
 
 class Slurm(Flavour):
@@ -51,8 +58,8 @@ class Slurm(Flavour):
         return ["--distribution=arbitrary", f"--nodelist={every}"]
 
     def starts_noise(self, line: str) -> bool:
-        """`srun: error: ...`, one line each; that it cannot bind is for no user to mend."""
-        return line.startswith(("srun: error:", "srun: Job step", "slurmstepd", _CANNOT_BIND))
+        """`srun: error: ...`, one line each, and what it says when it is told to stop."""
+        return line.startswith(_NOISE)
 
     def ends_noise(self, lines: list[str]) -> bool:
         """The same line."""
