@@ -133,6 +133,9 @@ def test_pbs(tmp_path):
     file.write_text("a\nb\na\n")
     told = {"PBS_JOBID": "9.server", "PBS_NODEFILE": str(file)}
     assert find_allocation(told) == Allocation("PBS", "9.server", (Host("a", 2), Host("b", 1)))
+    found = find_allocation(told | {"NCPUS": "4"})
+    assert found.slots == 3
+    assert found.hosts_for(6) == (Host("a", 4), Host("b", 2))
     file.write_text("\n")
     with pytest.raises(UserError, match=r"PBS_NODEFILE names .*, which names no host: use --hosts"):
         find_allocation(told)

@@ -161,7 +161,10 @@ def _pbs(environment: Mapping[str, str]) -> Allocation | None:
     if not file:
         return None
     hosts = _counted(Path(file), "PBS_NODEFILE")
-    return Allocation("PBS", environment.get("PBS_JOBID", ""), hosts)
+    # Without mpiprocs PBS names a host once, whatever the number of its cores.
+    cores = environment.get("NCPUS", "")
+    each = (int(cores),) * len(hosts) if cores.isdecimal() else ()
+    return Allocation("PBS", environment.get("PBS_JOBID", ""), hosts, each, tasks_given=not each)
 
 
 def _counted(file: Path, variable: str) -> tuple[Host, ...]:
