@@ -75,10 +75,14 @@ class User:
     def wait_for_job(self, job: str, seconds: float) -> str:
         """Wait until a job has left the queue for good; what it printed."""
         deadline = time.monotonic() + seconds
-        while self.run("squeue", "--noheader", "--job", job).strip():
+        while self.state(job):
             assert time.monotonic() < deadline, f"job {job}: {self.output(job)}"
             time.sleep(1)
         return self.output(job)
+
+    def state(self, job: str) -> str:
+        """What squeue says of a job: RUNNING, PENDING, ..., or nothing once it is over."""
+        return self.run("squeue", "--noheader", "--job", job, "--format=%T").strip()
 
     def output(self, job: str) -> str:
         """What a job has printed so far."""

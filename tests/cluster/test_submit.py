@@ -51,7 +51,7 @@ def test_told_to_save_it_is_queued_again_and_goes_on_with_other_workers(user: An
         time.sleep(1)
     # What Slurm does before a time limit, without waiting for one; then, held, it is changed.
     user.run("scancel", "--signal=USR1", "--batch", job)
-    while "PENDING" not in user.run("squeue", "--noheader", "--job", job, "--format=%T"):
+    while user.state(job) != "PENDING":
         assert time.monotonic() < deadline, user.output(job)
         time.sleep(0.2)
     user.run("scontrol", "update", f"JobId={job}", "NumTasks=3")
