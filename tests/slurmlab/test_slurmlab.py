@@ -95,7 +95,5 @@ def test_a_daemon_that_ends_ends_the_start(slurmlab, tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("SLURM_CONF", "")
     # The stand-in for sinfo prints words, of which each counts as a node.
-    with pytest.raises(
-        slurmlab.SlurmlabError, match=r"Slurm did not start \(`.*` ended\): .*of no"
-    ):
+    with pytest.raises(slurmlab.SlurmlabError, match=r"Slurm did not start \(.* ended\): .*of no"):
         slurmlab.start_slurm(tmp_path, 9, "4")
