@@ -258,6 +258,7 @@ slurmstepd: error: *** STEP 12.0 ON node1 CANCELLED AT 2026-01-01T00:00:00 ***
 """
 SRUN_ENDED = """\
 srun: cluster configuration lacks support for cpu binding
+srun: got SIGCONT
 srun: forcing job termination
 slurmstepd-node1: error: *** STEP 1.0 ON node1 CANCELLED AT 2026-01-01T00:00:00 ***
 srun: launch/slurm: _step_signal: Terminating StepId=1.0

@@ -8,6 +8,7 @@ _NOISE = (
     "srun: error:",
     "srun: Job step",
     "srun: forcing job termination",
+    "srun: got SIGCONT",
     "srun: launch/slurm:",
     "srun: cluster configuration lacks support for cpu binding",
     "slurmstepd",
