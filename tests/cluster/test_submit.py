@@ -54,7 +54,7 @@ def test_told_to_save_it_is_queued_again_and_goes_on_with_other_workers(user: An
     while user.state(job) != "PENDING":
         assert time.monotonic() < deadline, user.output(job)
         time.sleep(0.2)
-    user.run("scontrol", "update", f"JobId={job}", "NumTasks=3")
+    user.run("scontrol", "update", f"JobId={job}", "NumTasks=3", "NumCPUs=3")
     user.wait_for_job(job, 600)
     assert [len(hosts) for hosts in user.starts("run")] == [2, 3]
     assert (user.summary("run")["status"], user.summary("run")["steps"]) == ("finished", 40)
