@@ -32,6 +32,8 @@ FILES = {
     "script.py": "",
     "old/config.toml": "[run]\nmodel = 'digits-mlp'\ndata = 'digits'\n",
     "old/events.jsonl": '{"event": "begin", "time": 0}\n',
+    "saved/config.toml": "[run]\nmodel = 'digits-mlp'\ndata = 'digits'\n",
+    "saved/checkpoints/step-00000002/weights": "",
     "nameless/config.toml": "[train]\nepochs = 2\n",
     "damaged/config.toml": "[run\n",
     "changed/config.toml": "[run]\nmodel = 'digits-mlp'\n[train]\nepocs = 1\n",
@@ -41,7 +43,7 @@ FILES = {
     "there.onnx": "",
 }
 
-TRAIN = "train digits-mlp"
+TRAIN, SUBMIT = "train digits-mlp", "submit digits-mlp"
 
 MISTAKES = [
     # what is not there at all
@@ -147,6 +149,34 @@ MISTAKES = [
     ("train --resume empty", r"empty is no run: it has no config\.toml"),
     ("train --resume none", r"none is no run: it has no config\.toml"),
     ("train --resume", r"no run in runs/: name the folder of one"),
+    (f"{TRAIN} --auto-resume", r"--auto-resume goes on with --out: give --out DIR, and no --resu"),
+    (f"{TRAIN} --auto-resume --out a --resume old", r"--auto-resume goes on with --out: give --o"),
+    # a Slurm job
+    ("submit", r"no model given: arignote train MODEL; known: digits-mlp, "),
+    (f"{SUBMIT} --hosts a:2", r"No such option:? '?--hosts"),
+    (f"{SUBMIT} --rule bps", r"unknown rule 'bps': did you mean 'bsp'\?"),
+    (f"{SUBMIT} --nodes 0", r"'--nodes': 0 is not in the range x>=1"),
+    (f"{SUBMIT} --nodes 3 -n 2", r"3 nodes for 2 workers: each node takes at least one, so use -n"),
+    (f"{SUBMIT} --save-before 5", r"'--save-before': 5 is not in the range 15<=x<=65535"),
+    (f"{SUBMIT} --time soon", r"--time is 'soon', expected minutes, H:M:S or D-H:M:S, such as 90"),
+    (f"{SUBMIT} --time 2", r"--time 2 is 120 s, but the run is to save 120 s before its end: give"),
+    (f"{SUBMIT} --sbatch account", r"--sbatch got 'account', expected one of sbatch's options"),
+    (
+        f"{SUBMIT} --sbatch --nodes=2",
+        r"--sbatch got '--nodes=2', which submit sets .*: use --nodes",
+    ),
+    (f"{SUBMIT} --partition=a\tb", r"--partition is 'a\\tb': expected a name without spaces"),
+    (
+        f"{SUBMIT} --set launch.grace_seconds=300",
+        r"grace_seconds=300, but .*: use --save-before 306",
+    ),
+    (f'{SUBMIT} --set launch.hosts=["a"]', r"launch\.hosts or launch\.hostfile is set, but Slurm"),
+    (f"{SUBMIT} --to none/job.sh", r"--to none/job\.sh cannot be written: No such file"),
+    (f"{SUBMIT} --go", r"no sbatch on PATH: leave out --go, and give the script to Slurm where"),
+    (
+        "submit digits-cnn --out saved",
+        r"saved is a run of digits-mlp, not of digits-cnn: leave out",
+    ),
     ("train digits-cnn --resume old", r"old is a run of digits-mlp, not of digits-cnn: leave out"),
     ("train digits-cnn --resume nameless", r"nameless is a run of no model, not of digits-cnn"),
     ("train --resume nameless", r"no model given"),
@@ -255,7 +285,7 @@ def tree(folder):
 def test_a_mistake_is_told_in_one_line(line, message, bare, capsys):
     before = tree(bare)
     with pytest.raises(SystemExit) as caught:
-        main(line.split())
+        main(line.split(" "))
     out, err = capsys.readouterr()
     assert re.search(message, err), err
     assert err.startswith("arignote: error: ")

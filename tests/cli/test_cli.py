@@ -14,13 +14,13 @@ import pytest
 import arignote
 from arignote.cli import main
 from arignote.launch import doctor
-from arignote.launch.hostcheck import examine, reach
+from arignote.launch.hostcheck import examine
 from arignote.launch.hostcheck.report import HostFacts, HostLink, HostsDiagnosis
 from arignote.recorder.events import EventLog
 from arignote.registry import CODECS, DATA, MODELS, ROUTES, RULES
 
 VERBS = (
-    *("train", "run", "resize", "evaluate", "infer", "export"),
+    *("train", "run", "submit", "resize", "evaluate", "infer", "export"),
     *("list", "doctor", "plot", "bench", "completion"),
 )
 
@@ -320,7 +320,8 @@ class TestDoctorOfHosts:
         assert (settings.hosts, settings.threads) == (["a:1", "b:1"], 3)
 
     def test_an_allocation_of_several_nodes(self, call, found, monkeypatch):
-        monkeypatch.setattr(reach, "allocated_hosts", lambda: ["n1", "n2"])
+        monkeypatch.setenv("SLURM_JOB_ID", "7")
+        monkeypatch.setenv("SLURM_JOB_NODELIST", "n[1-2]")
         call("doctor")
         assert len(found.calls) == 1
 

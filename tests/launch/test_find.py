@@ -42,7 +42,7 @@ def machine(tmp_path, monkeypatch):
     made = Machine(tmp_path)
     monkeypatch.setenv("PATH", str(made.bin))
     monkeypatch.setattr(sys, "prefix", str(made.prefix))
-    for name in ("SLURM_JOB_ID", "ARIGNOTE_MPIRUN"):
+    for name in ("SLURM_JOB_ID", "SLURM_STEP_NUM_TASKS", "ARIGNOTE_MPIRUN"):
         monkeypatch.delenv(name, raising=False)
     return made
 
@@ -163,11 +163,15 @@ def test_mpi4py_finds_a_wheels_library_by_itself(machine):
     assert find_launcher(TWO).library == ""
 
 
+BOTH = "MPI plugin types are...\n\tnone\n\tpmix\n\tpmi2"
+
+
 class TestSlurm:
     @pytest.fixture(autouse=True)
     def allocation(self, machine, monkeypatch):
         monkeypatch.setenv("SLURM_JOB_ID", "12")
-        self.srun = machine.program("srun", "slurm 23.11")
+        monkeypatch.setenv("SLURMD_NODENAME", "n1")
+        self.srun = machine.program("srun", BOTH)
 
     def test_without_an_mpirun(self, machine):
         found = find_launcher(TWO)
@@ -175,28 +179,57 @@ class TestSlurm:
         assert (found.program, found.flavour.pmi) == (self.srun, "pmi2")
         assert found.version == "Slurm (pmi2)"
 
+    @pytest.mark.parametrize("wheel", [True, False])
     @pytest.mark.parametrize(("says", "pmi"), [(OPEN_MPI, "pmix"), (HYDRA, "pmi2")])
-    def test_with_the_sites_mpi(self, machine, says, pmi):
-        machine.program("mpirun", says)
+    def test_the_pmi_is_that_of_the_mpi(self, machine, says, pmi, wheel):
+        machine.program("mpirun", says, machine.prefix / "bin" if wheel else None)
         found = find_launcher(TWO)
         assert isinstance(found.flavour, Slurm)
         assert found.flavour.pmi == pmi
 
-    def test_a_wheels_open_mpi_starts_by_its_own_mpirun(self, machine):
-        mpirun = machine.program("mpirun", OPEN_MPI, machine.prefix / "bin")
+    def test_an_mpi_elsewhere_is_what_mpi4py_loads(self, machine, tmp_path):
+        program = machine.program("mpiexec", HYDRA, tmp_path / "mpi" / "bin")
+        library = tmp_path / "mpi" / "lib" / "libmpi.so.12"
+        library.parent.mkdir()
+        library.touch()
+        found = find_launcher(Launch(workers=2, mpirun=program))
+        assert isinstance(found.flavour, Slurm)
+        assert found.library == str(library)
+
+    def test_without_its_pmi_mpirun_starts_the_workers(self, machine):
+        machine.program("srun", "MPI plugin types are...\n\tnone\n\tpmi2")
+        mpirun = machine.program("mpirun", OPEN_MPI)
         found = find_launcher(TWO)
         assert isinstance(found.flavour, OpenMPI)
         assert found.program == mpirun
 
-    def test_a_wheels_mpich_starts_by_srun(self, machine):
-        machine.program("mpiexec", HYDRA, machine.prefix / "bin")
-        assert isinstance(find_launcher(TWO).flavour, Slurm)
+    def test_without_its_pmi_and_nothing_else_to_use(self, machine):
+        machine.program("srun", "MPI plugin types are...\n\tnone")
+        with pytest.raises(UserError, match=r"Slurm has no pmi2, .* has: none\): use --set"):
+            find_launcher(TWO)
+        machine.program("mpirun", OPEN_MPI)
+        with pytest.raises(UserError, match=r"Slurm has no pmix, .* has: none\): use --set"):
+            find_launcher(Launch(workers=2, launcher="srun"))
 
     def test_srun_and_mpirun_can_be_asked_for(self, machine):
         machine.program("mpirun", OPEN_MPI, machine.prefix / "bin")
         assert isinstance(find_launcher(Launch(workers=2, launcher="srun")).flavour, Slurm)
         machine.program("mpirun", HYDRA)
         assert isinstance(find_launcher(Launch(workers=2, launcher="mpirun")).flavour, OpenMPI)
+
+    def test_one_worker_on_our_node_needs_none(self):
+        assert isinstance(find_launcher(Launch(workers=1)).flavour, Direct)
+
+    def test_one_worker_goes_to_a_node_of_ours(self, monkeypatch):
+        monkeypatch.delenv("SLURMD_NODENAME")
+        found = find_launcher(Launch(workers=1))
+        assert isinstance(found.flavour, Slurm)
+        assert (found.program, found.flavour.pmi, found.version) == (self.srun, "none", "Slurm")
+
+    def test_not_from_within_srun(self, monkeypatch):
+        monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "2")
+        with pytest.raises(UserError, match=r"srun has started this command 2 times: leave out"):
+            find_launcher(TWO)
 
 
 def test_srun_outside_an_allocation_is_left_alone(machine):

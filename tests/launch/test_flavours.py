@@ -5,14 +5,13 @@ from __future__ import annotations
 import pytest
 
 from arignote.config.settings import Launch
-from arignote.errors import UserError
 from arignote.launch import placement
 from arignote.launch.flavours.base import Death, Job
 from arignote.launch.flavours.direct import Direct
 from arignote.launch.flavours.mpich import MPICH, IntelMPI
 from arignote.launch.flavours.openmpi import OpenMPI
 from arignote.launch.flavours.slurm import Slurm
-from arignote.launch.placement import Host, Placement, place
+from arignote.launch.placement import place
 from arignote.launch.start import prepare
 from arignote.launch.supervise import Supervisor
 
@@ -119,21 +118,36 @@ ARGV = [
         Slurm("pmix"),
         LOCAL,
         {},
-        "--ntasks=2 --cpus-per-task=2 --mpi=pmix --kill-on-bad-exit=1 --cpu-bind=cores",
+        "--ntasks=2 --cpus-per-task=2 --mpi=pmix --kill-on-bad-exit=1 --export=ALL "
+        "--cpu-bind=cores",
     ),
     (
         Slurm("pmi2"),
         LOCAL,
         {"bind": False, "extra": ("-v",)},
-        "--ntasks=2 --cpus-per-task=2 --mpi=pmi2 --kill-on-bad-exit=1 --cpu-bind=none "
-        "--overcommit -v",
+        "--ntasks=2 --cpus-per-task=2 --mpi=pmi2 --kill-on-bad-exit=1 --export=ALL "
+        "--cpu-bind=none --overcommit -v",
     ),
     (
         Slurm("pmi2"),
         TWO_HOSTS,
         {},
-        "--ntasks=4 --cpus-per-task=2 --mpi=pmi2 --kill-on-bad-exit=1 --cpu-bind=cores "
-        "--nodelist=a,b",
+        "--ntasks=4 --cpus-per-task=2 --mpi=pmi2 --kill-on-bad-exit=1 --export=ALL "
+        "--cpu-bind=cores --nodelist=a,b --ntasks-per-node=2",
+    ),
+    (
+        Slurm("pmi2"),
+        UNEQUAL,
+        {},
+        "--ntasks=4 --cpus-per-task=1 --mpi=pmi2 --kill-on-bad-exit=1 --export=ALL "
+        "--cpu-bind=cores --distribution=arbitrary --nodelist=a,a,a,b",
+    ),
+    (
+        Slurm("pmix"),
+        LOCAL,
+        {"launcher_environment": {"SLURM_STEP_ID": "0"}},
+        "--ntasks=2 --cpus-per-task=2 --mpi=pmix --kill-on-bad-exit=1 --export=ALL --overlap "
+        "--cpu-bind=cores",
     ),
 ]
 
@@ -242,6 +256,13 @@ srun: error: node1: task 1: Killed
 srun: Job step aborted: Waiting up to 32 seconds for job step to finish.
 slurmstepd: error: *** STEP 12.0 ON node1 CANCELLED AT 2026-01-01T00:00:00 ***
 """
+SRUN_ENDED = """\
+srun: cluster configuration lacks support for cpu binding
+srun: got SIGCONT
+srun: forcing job termination
+slurmstepd-node1: error: *** STEP 1.0 ON node1 CANCELLED AT 2026-01-01T00:00:00 ***
+srun: launch/slurm: _step_signal: Terminating StepId=1.0
+"""
 
 
 class Kept:
@@ -278,6 +299,7 @@ BANNERS = [
     (IntelMPI(), INTEL_KILLED, Death(11, rank=3, pid=1234)),
     (IntelMPI(), MPICH_KILLED, Death(9, pid=2374)),
     (Slurm("pmi2"), SRUN_KILLED, Death(9, rank=1)),
+    (Slurm("pmi2"), SRUN_ENDED, None),
 ]
 IDS = [f"{row[0].name}-{index}" for index, row in enumerate(BANNERS)]
 
@@ -346,12 +368,6 @@ def test_no_message_is_no_death(flavour):
 def test_direct_makes_no_noise():
     assert not Direct().starts_noise(RULE)
     assert Direct().ends_noise([RULE])
-
-
-def test_srun_cannot_give_hosts_different_numbers_of_workers():
-    place = Placement(4, (Host("a", 3), Host("b", 1)), threads=1, fits=True)
-    with pytest.raises(UserError, match=r"srun shares the workers out evenly.*launcher=mpirun"):
-        Slurm("pmi2").argv(Job("srun", place, bind=True, command=("w",)))
 
 
 def test_srun_names_the_first_of_several_tasks():

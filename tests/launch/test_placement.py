@@ -9,15 +9,8 @@ import pytest
 from arignote.config.settings import Launch
 from arignote.errors import UserError
 from arignote.launch import placement
-from arignote.launch.placement import (
-    Host,
-    Placement,
-    launch_layer,
-    parse_host,
-    place,
-    read_hostfile,
-    usable_cores,
-)
+from arignote.launch.hosts import Host, parse_host, read_hostfile
+from arignote.launch.placement import Placement, launch_layer, place, usable_cores
 
 
 @pytest.fixture(autouse=True)

@@ -348,3 +348,10 @@ def test_what_stays_after_the_end_is_ended(screen, monkeypatch):
     outcome = run(screen, "import time; time.sleep(60)", ended=lambda: True)
     assert outcome.exit_code
     assert outcome.report is None
+
+
+def test_a_launcher_that_we_kill_after_the_end_is_no_death(screen, monkeypatch):
+    monkeypatch.setattr("arignote.launch.supervise._AFTER_END_SECONDS", 0.3)
+    stays = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)"
+    outcome = run(screen, stays, ended=lambda: True)
+    assert (outcome.exit_code, outcome.death) == (-signal.SIGKILL, None)

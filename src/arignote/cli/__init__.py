@@ -20,6 +20,7 @@ from arignote.cli.plot import plot
 from arignote.cli.prepare import prepare
 from arignote.cli.resize import resize
 from arignote.cli.run import run
+from arignote.cli.submit import submit
 from arignote.cli.train import train
 from arignote.errors import ArignoteError, UserError
 
@@ -31,7 +32,7 @@ def arignote() -> None:
 
 
 for command in (
-    *(train, run, resize, evaluate, infer, export),
+    *(train, run, submit, resize, evaluate, infer, export),
     *(prepare, data),
     *(list_families, doctor, plot, bench, completion),
 ):

@@ -42,9 +42,10 @@ def doctor(timeout: float, seconds: float, as_json: bool, **given: Any) -> int:
     With --hosts or --hostfile, or in a Slurm allocation of several nodes: of every host, with the
     differences between them and the speed of the links. The exit code is 1 if anything is wrong.
     """
-    from arignote.launch.hostcheck.reach import allocated_hosts
+    from arignote.launch.allocation import find_allocation
 
-    if any(given.values()) or len(allocated_hosts()) > 1:
+    allocation = find_allocation()
+    if any(given.values()) or (allocation is not None and len(allocation.hosts) > 1):
         return _all_hosts(given, timeout, seconds, as_json=as_json)
     import json
 

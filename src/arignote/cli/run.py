@@ -32,6 +32,7 @@ def run(
     """
     from arignote.config.load import parse_set, read_file, resolve
     from arignote.errors import UserError
+    from arignote.launch.allocation import allocation_layer
     from arignote.launch.placement import launch_layer
     from arignote.launch.start import prepare, run_script
 
@@ -42,7 +43,8 @@ def run(
     )
     layers = [] if config is None else [(config, read_file(Path(config)))]
     layers += [("--set", parse_set(assignments)), ("", {"launch": placement})]
-    settings = resolve(layers).launch
+    allocated = allocation_layer([layer for _, layer in layers], {}, servers=servers or 0)
+    settings = resolve([("", allocated), *layers]).launch
     command = [sys.executable, script, *arguments]
     if dry_run:
         click.echo(prepare(settings, command).shell())

@@ -47,33 +47,45 @@ def _completes(registry: Registry) -> Any:
     flag_value=_LATEST,
     help="Go on with a run: DIR, --out, or the newest one.",
 )
+@click.option(
+    "--auto-resume", is_flag=True, help="Go on with --out if it has saved anything, else begin."
+)
 def train(**given: Any) -> int:
     """Train MODEL: a zoo name (see `arignote list models`), FILE.py:Class or MODULE:Class."""
     from arignote.launch.start import check, prepare, refuse_begun, rule_options, worker_command
     from arignote.launch.start import train as start
 
     folder, resume = _run_folder(given)
-    settings = _settings(given, folder if resume else None)
+    again = given["auto_resume"]
+    settings = settings_of(given, folder if resume else None)
     check(settings, resume=resume)
     if folder is None:
-        name = settings.run.model.rpartition(":")[2] or settings.run.model
-        folder = Path(RUNS_FOLDER, f"{name}-{time.strftime('%Y%m%d-%H%M%S')}")
+        folder = Path(RUNS_FOLDER, f"{run_name(settings)}-{time.strftime('%Y%m%d-%H%M%S')}")
     if given["dry_run"]:
-        if not resume:
+        if not (resume or again):
             refuse_begun(folder)
         command = worker_command(folder, resume=resume)
         centre = rule_options(settings).has_centre
         click.echo(prepare(settings.launch, command, centre=centre).shell())
         return 0
-    return start(settings, folder, resume=resume)
+    return start(settings, folder, resume=resume, again=again)
+
+
+def run_name(settings: Any) -> str:
+    """What a run is called where nobody has named its folder."""
+    return str(settings.run.model.rpartition(":")[2] or settings.run.model)
 
 
 def _run_folder(given: dict[str, Any]) -> tuple[Path | None, bool]:
     """(the run's folder if it is known yet, whether to resume)."""
     from arignote.errors import UserError
-    from arignote.launch.start import CONFIG_FILE
+    from arignote.launch.start import CONFIG_FILE, has_checkpoint
 
     asked, out = given["resume"], given["out"]
+    if given["auto_resume"]:
+        if asked is not None or not out:
+            raise UserError("--auto-resume goes on with --out: give --out DIR, and no --resume")
+        return Path(out), has_checkpoint(Path(out))
     if asked is None:
         return (Path(out) if out else None), False
     latest = Path(out) if out else None
@@ -112,13 +124,54 @@ def _model_of(layers: list[tuple[str, dict[str, Any]]]) -> str:
     return model
 
 
-def _settings(given: dict[str, Any], resumed: Path | None) -> Any:
-    """Settings from the model's defaults, the file (or the resumed run), the command line."""
+def settings_of(given: dict[str, Any], resumed: Path | None, *, here: bool = True) -> Any:
+    """Settings from the model's defaults, the file (or the resumed run), the command line.
+
+    Args:
+        given: the options.
+        resumed: the folder of a run that goes on.
+        here: whether it is started from here, so that the allocation that we are in counts.
+
+    Raises:
+        UserError: a mistake in them.
+    """
     from arignote.config.load import nest, parse_set, read_file, resolve
     from arignote.config.model_source import find_model
     from arignote.errors import UserError
-    from arignote.launch.placement import launch_layer
+    from arignote.launch.allocation import allocation_layer
     from arignote.launch.start import CONFIG_FILE
+
+    asked = []
+    if given["config"] is not None:
+        asked.append((given["config"], read_file(Path(given["config"]))))
+    asked += [("--set", parse_set(given["assignments"])), ("", _line(given))]
+    layers, before = [], {}
+    if resumed is not None:
+        before = read_file(resumed / CONFIG_FILE)
+        layers.append((str(resumed / CONFIG_FILE), before))
+    if here:
+        said = [layer for _, layer in asked]
+        layers.append(("", allocation_layer(said, before, servers=given["servers"] or 0)))
+    layers += asked
+    model = _model_of(layers)
+    if not model:
+        resolve(layers)
+    if resumed is not None:
+        its = _model_of(layers[:1])
+        if model != its:
+            raise UserError(
+                f"{resumed} is a run of {its or 'no model'}, not of {model}: leave out the "
+                "model, or train it in a folder of its own"
+            )
+        return resolve(layers)
+    source = find_model(model)
+    return resolve([(f"{model}.defaults", nest(source.defaults, f"{model}.defaults")), *layers])
+
+
+def _line(given: dict[str, Any]) -> dict[str, Any]:
+    """What the options say, as a layer of settings."""
+    from arignote.config.load import nest
+    from arignote.launch.placement import launch_layer
 
     named = {
         "run.model": given["model"],
@@ -140,22 +193,4 @@ def _settings(given: dict[str, Any], resumed: Path | None) -> Any:
         hosts=given["hosts"],
         hostfile=given["hostfile"],
     )
-    layers = []
-    if resumed is not None:
-        layers.append((str(resumed / CONFIG_FILE), read_file(resumed / CONFIG_FILE)))
-    if given["config"] is not None:
-        layers.append((given["config"], read_file(Path(given["config"]))))
-    layers += [("--set", parse_set(given["assignments"])), ("", line)]
-    model = _model_of(layers)
-    if not model:
-        resolve(layers)
-    if resumed is not None:
-        before = _model_of(layers[:1])
-        if model != before:
-            raise UserError(
-                f"{resumed} is a run of {before or 'no model'}, not of {model}: leave out the "
-                "model, or train it in a folder of its own"
-            )
-        return resolve(layers)
-    source = find_model(model)
-    return resolve([(f"{model}.defaults", nest(source.defaults, f"{model}.defaults")), *layers])
+    return line

@@ -55,17 +55,19 @@ class Launch(Section):
     devices: list[str] = []
     """A device for each worker (`cuda:0`, `cpu`); empty: the CPU."""
     hosts: list[str] = []
-    """`name:slots`, one worker a slot; empty: this machine, or the Slurm allocation."""
+    """`name:slots`, one worker a slot; empty: this machine, or what Slurm, LSF or PBS allocated."""
     hostfile: str = ""
     """A file of hosts: `name slots=N`, `name:N` or `name` a line."""
     launcher: Literal["auto", "mpirun", "srun"] = "auto"
-    """What starts the processes; auto: srun inside a Slurm allocation, else mpirun."""
+    """What starts the processes; auto: srun inside a Slurm allocation whose PMI the MPI speaks,
+    else mpirun."""
     mpirun: str = ""
     """The mpirun or mpiexec to use; empty: beside this Python, then on PATH."""
     mpirun_arguments: list[str] = []
     """Further arguments for it."""
     threads: Annotated[int, Field(ge=0, le=4096)] = 0
-    """Threads a worker; 0: the host's cores divided by its workers."""
+    """Threads a worker; 0: the host's cores (in an allocation: those of the job) divided by its
+    workers."""
     bind: bool = True
     """Bind workers to cores where they fit."""
     ethernet_tuning: bool = True

@@ -1,4 +1,5 @@
-"""Find the launcher: srun in a Slurm allocation, else mpirun beside this Python or on PATH."""
+"""Find the launcher: srun in a Slurm allocation whose PMI our MPI speaks, else mpirun (beside this
+Python or on PATH)."""
 
 from __future__ import annotations
 
@@ -11,11 +12,13 @@ from pathlib import Path
 
 from arignote.config.settings import Launch
 from arignote.errors import UserError
+from arignote.launch.allocation import refuse_inside_srun
 from arignote.launch.flavours.base import Flavour
 from arignote.launch.flavours.direct import Direct
 from arignote.launch.flavours.mpich import MPICH, IntelMPI
 from arignote.launch.flavours.openmpi import OpenMPI
 from arignote.launch.flavours.slurm import Slurm
+from arignote.launch.pmi import usable_pmi
 
 NO_MPI = (
     "no MPI found (no mpirun or mpiexec beside this Python or on PATH): "
@@ -40,34 +43,48 @@ def find_launcher(settings: Launch) -> Found:
     Raises:
         UserError: there is none, or it is none that we know.
     """
-    if settings.workers == 1 and not settings.hosts and not settings.hostfile:
+    refuse_inside_srun()
+    alone = settings.workers == 1 and not settings.hosts and not settings.hostfile
+    if alone and not _outside_our_nodes():
         return Found("", Direct(), "", "")
-    if settings.launcher == "srun" or (settings.launcher == "auto" and _slurm_is_ours(settings)):
-        srun = shutil.which("srun")
-        if srun is None:
-            raise UserError("launch.launcher='srun' but there is no srun on PATH: use mpirun")
-        mpirun = _mpirun(settings)
-        pmi = "pmix" if mpirun and "Open MPI" in _version(mpirun) else "pmi2"
-        return Found(srun, Slurm(pmi), f"Slurm ({pmi})", "")
-    program = _mpirun(settings)
-    if program is None:
+    mpirun = _mpirun(settings)
+    asked = settings.launcher == "srun"
+    if asked or (settings.launcher == "auto" and "SLURM_JOB_ID" in os.environ):
+        found = _srun(mpirun, alone=alone, asked=asked)
+        if found is not None:
+            return found
+    if mpirun is None:
         raise UserError(NO_MPI)
-    version = _version(program)
-    return Found(program, _flavour(program, version), _title(version), _library(program))
+    version = _version(mpirun)
+    return Found(mpirun, _flavour(mpirun, version), _title(version), _library(mpirun))
 
 
-def _slurm_is_ours(settings: Launch) -> bool:
-    """In an allocation srun starts the workers, unless our MPI is a wheel's Open MPI.
+def _outside_our_nodes() -> bool:
+    """Whether Slurm gave us nodes of which this host is none: salloc stays where it was typed."""
+    return "SLURM_JOB_ID" in os.environ and "SLURMD_NODENAME" not in os.environ
 
-    That one has no PMIx in common with the site's Slurm; its mpirun finds the nodes by itself.
+
+def _srun(mpirun: str | None, *, alone: bool, asked: bool) -> Found | None:
+    """srun with the PMI that our MPI speaks; None: mpirun must do.
+
+    Raises:
+        UserError: nothing but srun could start the workers, and it cannot.
     """
-    if "SLURM_JOB_ID" not in os.environ or shutil.which("srun") is None:
-        return False
-    program = _mpirun(settings)
-    if program is None:
-        return True
-    from_wheel = Path(program).is_relative_to(sys.prefix)
-    return not (from_wheel and "Open MPI" in _version(program))
+    srun = shutil.which("srun")
+    if srun is None and asked:
+        raise UserError("launch.launcher='srun' but there is no srun on PATH: use mpirun")
+    if srun is None:
+        return None
+    if alone:
+        return Found(srun, Slurm("none"), "Slurm", "")
+    is_open_mpi = mpirun is not None and "Open MPI" in _version(mpirun)
+    try:
+        pmi = usable_pmi(srun, "pmix" if is_open_mpi else "pmi2")
+    except UserError:
+        if asked or mpirun is None:
+            raise
+        return None
+    return Found(srun, Slurm(pmi), f"Slurm ({pmi})", _library(mpirun) if mpirun else "")
 
 
 def _mpirun(settings: Launch) -> str | None:

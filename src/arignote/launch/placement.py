@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,23 +12,11 @@ import psutil
 from arignote.config.devices import parse_device
 from arignote.config.settings import Launch
 from arignote.errors import UserError
-
-_HOST = re.compile(r"^([A-Za-z0-9][A-Za-z0-9_.-]*)(?::(\d+))?$")
-_HOSTFILE_LINE = re.compile(
-    r"^([A-Za-z0-9][A-Za-z0-9_.-]*)(?::(\d+)|\s+(?:slots=)?(\d+))?\s*(?:max.*)?$"
-)
-
+from arignote.launch.allocation import Allocation, find_allocation
+from arignote.launch.hosts import Host, join_hosts, parse_host, read_hostfile
 
 WORKER_GIB = 0.2
 """What a worker takes before it has any data: Python, torch, MPI (measured: 0.21 GiB)."""
-
-
-@dataclass(frozen=True)
-class Host:
-    """A machine and how many workers it takes."""
-
-    name: str
-    slots: int
 
 
 @dataclass(frozen=True)
@@ -50,60 +36,6 @@ class Placement:
     def processes(self) -> int:
         """Workers and servers."""
         return self.workers + self.servers
-
-
-def parse_host(text: str) -> Host:
-    """`name` or `name:slots`.
-
-    Raises:
-        UserError: it is neither.
-    """
-    match = _HOST.match(text.strip())
-    if match is None or match.group(2) == "0":
-        raise UserError(f"got host {text.strip()!r}, expected name or name:slots, such as node1:4")
-    return Host(match.group(1), int(match.group(2) or 1))
-
-
-def read_hostfile(path: Path) -> list[Host]:
-    """Open MPI's (`name slots=4`), MPICH's (`name:4`) or a plain list of names.
-
-    A name that stands in several lines has all their slots.
-
-    Raises:
-        UserError: the file cannot be read, or a line cannot.
-    """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"hostfile {str(path)!r} cannot be read: {error}") from None
-    found: list[Host] = []
-    for number, line in enumerate(lines, start=1):
-        bare = line.split("#", 1)[0].strip()
-        if not bare:
-            continue
-        match = _HOSTFILE_LINE.match(bare)
-        if match is None:
-            raise UserError(
-                f"hostfile {str(path)!r}, line {number}: got {bare!r}, expected NAME slots=N or "
-                "NAME:N"
-            )
-        count = int(match.group(2) or match.group(3) or 1)
-        if count < 1:
-            raise UserError(
-                f"hostfile {str(path)!r}, line {number}: got {bare!r}, expected at least 1 slot"
-            )
-        found.append(Host(match.group(1), count))
-    if not found:
-        raise UserError(f"hostfile {str(path)!r} names no host")
-    return _joined(found)
-
-
-def _joined(hosts: Iterable[Host]) -> list[Host]:
-    """Each host once, with all its slots."""
-    slots: dict[str, int] = {}
-    for host in hosts:
-        slots[host.name] = slots.get(host.name, 0) + host.slots
-    return [Host(name, count) for name, count in slots.items()]
 
 
 def launch_layer(
@@ -154,9 +86,13 @@ def place(settings: Launch, *, centre: bool | None = None) -> Placement:
         UserError: too few slots, a number of devices that is not that of the workers, or a
             device that this machine cannot have.
     """
-    hosts = _joined(parse_host(host) for host in settings.hosts)
+    hosts = join_hosts(parse_host(host) for host in settings.hosts)
     if settings.hostfile and not hosts:
         hosts = read_hostfile(Path(settings.hostfile))
+    if not hosts:
+        allocation = find_allocation()
+        if allocation is not None:
+            return _place_in(allocation, settings, centre)
     workers, slots = settings.workers, sum(host.slots for host in hosts)
     servers = _servers(settings, centre, spare=len(hosts) > 1 and slots > workers > 1)
     if hosts and slots < workers + servers:
@@ -165,10 +101,7 @@ def place(settings: Launch, *, centre: bool | None = None) -> Placement:
             f"{workers} workers{also} but only {slots} slots on {len(hosts)} hosts: use "
             f"-n {max(1, slots - servers)}, or give the hosts more, as in node1:4"
         )
-    if settings.devices and len(settings.devices) != workers:
-        raise UserError(
-            f"{len(settings.devices)} devices for {workers} workers: name one device a worker"
-        )
+    _check_devices(settings)
     _check_memory(max((host.slots for host in hosts), default=workers + servers), servers)
     devices = [parse_device(device) for device in settings.devices]
     if not hosts and any(device.startswith("cuda") for device in devices):
@@ -179,6 +112,28 @@ def place(settings: Launch, *, centre: bool | None = None) -> Placement:
     # A launcher that binds gives a server as many cores as a worker.
     fits = threads * (local if hosts else workers + servers) <= cores
     return Placement(workers, tuple(hosts), threads, fits, servers)
+
+
+def _place_in(allocation: Allocation, settings: Launch, centre: bool | None) -> Placement:
+    """The placement on the hosts of a scheduler, which knows their cores and memory."""
+    workers = settings.workers
+    spare = len(allocation.hosts) > 1 and allocation.slots > workers > 1
+    servers = _servers(settings, centre, spare=spare)
+    hosts = allocation.hosts_for(workers + servers)
+    _check_devices(settings)
+    cores = allocation.cores_for(hosts)
+    if cores is None:
+        cores = max(1, usable_cores() // max(host.slots for host in hosts))
+    threads = settings.threads or cores
+    return Placement(workers, hosts, threads, threads <= cores, servers)
+
+
+def _check_devices(settings: Launch) -> None:
+    if settings.devices and len(settings.devices) != settings.workers:
+        raise UserError(
+            f"{len(settings.devices)} devices for {settings.workers} workers: name one device a "
+            "worker"
+        )
 
 
 def _servers(settings: Launch, centre: bool | None, *, spare: bool) -> int:

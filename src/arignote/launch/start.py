@@ -170,20 +170,23 @@ def _check_patterns(spec: Spec) -> None:
         match_files(spec.options["validation"])
 
 
-def train(settings: Settings, run_folder: Path, *, resume: bool) -> int:
+def train(settings: Settings, run_folder: Path, *, resume: bool, again: bool = False) -> int:
     """Run a training to its end; the exit code.
+
+    Args:
+        again: begin also where a run has begun, for it saved nothing.
 
     Raises:
         UserError: a mistake in the settings, or a run folder that cannot be used.
         ArignoteError: the run failed.
     """
     launched = _prepare_run(settings, run_folder, resume=resume)
-    if not resume:
+    if not (resume or again):
         refuse_begun(run_folder)
     asked: list[int] = []
     # Listened to all along: a signal between two starts must stop the run, not just end us.
     with only_launcher(run_folder), stop_signals(asked):
-        make_run_folder(run_folder, settings, resume=resume)
+        make_run_folder(run_folder, settings, resume=resume, again=again)
         forget_requests(run_folder)
         with Display(EventTail(run_folder, from_end=resume), run_folder) as display:
             resizer = Resizer(run_folder, settings, display, partial(_check_start, run_folder))
@@ -232,16 +235,19 @@ def worker_command(run_folder: Path, *, resume: bool) -> list[str]:
     return [*command, "--resume"] if resume else command
 
 
-def make_run_folder(run_folder: Path, settings: Settings, *, resume: bool) -> None:
-    """Create the folder and write the resolved settings into it.
+def make_run_folder(
+    run_folder: Path, settings: Settings, *, resume: bool, again: bool = False
+) -> None:
+    """Create the folder and write the resolved settings into it; `again`: see `train`.
 
     Raises:
         UserError: it cannot be written, or holds another run already.
     """
     try:
         if not resume:
-            refuse_begun(run_folder)
-            # Left by a run that failed before its first step.
+            if not again:
+                refuse_begun(run_folder)
+            # Left by a run that failed before its first step, or before it saved one.
             (run_folder / EVENTS_FILE).unlink(missing_ok=True)
         # What an earlier part of the run came to is no longer its end.
         (run_folder / SUMMARY_FILE).unlink(missing_ok=True)
@@ -254,6 +260,11 @@ def make_run_folder(run_folder: Path, settings: Settings, *, resume: bool) -> No
         raise UserError("a setting holds text that is not valid UTF-8: rename that path") from None
     except OSError as error:
         raise UserError(f"run folder {run_folder} cannot be written: {error.strerror}") from None
+
+
+def has_checkpoint(run_folder: Path) -> bool:
+    """Whether a run has saved anything in this folder."""
+    return any((run_folder / "checkpoints").glob("step-*"))
 
 
 def refuse_begun(run_folder: Path) -> None:

@@ -150,11 +150,12 @@ class Supervisor:
             if overdue:
                 late = latecomers(self._family.values(), folder)
         finally:
+            by_itself = process.poll() is not None
             self._end_all(process)
         for pump in pumps:
             pump.join(timeout=2)
         self._screen.refresh()
-        outcome = self._outcome(process.returncode, failure.read(folder), overdue)
+        outcome = self._outcome(process.returncode, failure.read(folder), overdue, by_itself)
         outcome.late = tuple(late)
         return outcome
 
@@ -257,10 +258,13 @@ class Supervisor:
             self._screen.line(line, error=error)
         return again
 
-    def _outcome(self, returncode: int, report: failure.Report | None, overdue: bool) -> Outcome:
+    def _outcome(
+        self, returncode: int, report: failure.Report | None, overdue: bool, by_itself: bool
+    ) -> Outcome:
         noise = "\n".join(self._noise)
         death = self._flavour.death(noise)
-        if death is None and returncode < 0 and not self._asked:
+        # Not where we have killed it, because a finished run did not leave in time.
+        if death is None and returncode < 0 and by_itself and not self._asked:
             death = Death(-returncode)
         asked = self._asked[0] if self._asked else 0
         if returncode and not (asked or report or death or overdue):

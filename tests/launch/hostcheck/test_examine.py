@@ -21,7 +21,6 @@ def lab(monkeypatch, hosts):
     class Lab:
         answers: dict[str, Any] = hosts({}, {})
         report: Any = None
-        allocated: tuple[str, ...] = ()
         jobs: list[Launch] = []  # noqa: RUF012
         asked: list[list[str]] = []  # noqa: RUF012
 
@@ -40,7 +39,6 @@ def lab(monkeypatch, hosts):
 
     monkeypatch.setattr(examine, "ask_hosts", ask)
     monkeypatch.setattr(examine, "measure_links", measure)
-    monkeypatch.setattr(examine, "allocated_hosts", lambda: list(lab.allocated))
     monkeypatch.setattr(examine, "named_interfaces", lambda settings: [])
     lab.report = report(["h0", "h1"])
     return lab
@@ -116,8 +114,10 @@ def test_one_host_has_no_links(lab):
     assert lab.jobs == []
 
 
-def test_the_nodes_of_an_allocation(lab):
-    lab.allocated = ("h0", "h1")
+def test_the_nodes_of_an_allocation(lab, monkeypatch):
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.setenv("SLURM_JOB_NODELIST", "h[0-1]")
+    # All of them, however few workers there are.
     assert list(check().hosts) == ["h0", "h1"]
     assert list(check("h1").hosts) == ["h1"]
 

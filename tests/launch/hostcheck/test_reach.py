@@ -11,7 +11,7 @@ import pytest
 from arignote.config.settings import Launch
 from arignote.launch.hostcheck import reach
 from arignote.launch.hostcheck.facts import PREFIX
-from arignote.launch.hostcheck.reach import Shell, allocated_hosts, ask_hosts, find_shell
+from arignote.launch.hostcheck.reach import Shell, ask_hosts, find_shell
 
 SSH = Shell(("ssh",))
 SRUN = Shell(("srun",), slurm=True)
@@ -179,19 +179,3 @@ def test_the_remote_shell_of_the_launcher(monkeypatch):
     assert shell.command("h1", timeout_seconds=8)[:4] == ["/opt/rsh", "-q", "h1", "exec"]
     settings = Launch(mpirun_arguments=["--prtemca", "plm_ssh_agent", "oarsh"])
     assert find_shell(settings, slurm=False) == Shell(("oarsh",))
-
-
-def test_the_hosts_of_an_allocation(answer, monkeypatch):
-    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
-    monkeypatch.setenv("SLURM_JOB_NODELIST", "n[1-2]")
-    assert allocated_hosts() == []
-    monkeypatch.setenv("SLURM_JOB_ID", "7")
-    commands = answer(out="n1\nn2\n")
-    assert allocated_hosts() == ["n1", "n2"]
-    assert commands[0][0] == ["scontrol", "show", "hostnames", "n[1-2]"]
-    answer(code=1)
-    assert allocated_hosts() == []
-    answer(error=OSError())
-    assert allocated_hosts() == []
-    monkeypatch.setattr(reach.shutil, "which", lambda name: None)
-    assert allocated_hosts() == []

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-from arignote.errors import UserError
 from arignote.launch.flavours.base import Death, Flavour, Job, find_signal
+
+_NOISE = (
+    "srun: error:",
+    "srun: Job step",
+    "srun: forcing job termination",
+    "srun: got SIGCONT",
+    "srun: launch/slurm:",
+    "srun: cluster configuration lacks support for cpu binding",
+    "slurmstepd",
+)
 
 
 class Slurm(Flavour):
     """`srun`, which starts the workers through the site's PMI.
 
     Args:
-        pmi: the plugin of `--mpi`, by the MPI that mpi4py loads: pmix for Open MPI, else pmi2.
+        pmi: the plugin of `--mpi`: what Slurm has that the MPI speaks which mpi4py loads; none:
+            for one worker.
     """
 
     name = "Slurm"
@@ -22,23 +32,35 @@ class Slurm(Flavour):
         """See `Flavour.argv`; srun forwards the whole environment by itself."""
         place = job.placement
         argv = [job.program, f"--ntasks={place.processes}", f"--cpus-per-task={place.threads}"]
-        argv += [f"--mpi={self.pmi}", "--kill-on-bad-exit=1"]
+        # Whoever submits with --export=NONE means his shell's variables, not ours.
+        argv += [f"--mpi={self.pmi}", "--kill-on-bad-exit=1", "--export=ALL"]
+        if "SLURM_STEP_ID" in job.launcher_environment:
+            # We are in a step ourselves (`srun --pty bash`), which has all cores.
+            argv.append("--overlap")
         if job.bind and place.fits:
             argv.append("--cpu-bind=cores")
         else:
             argv += ["--cpu-bind=none", "--overcommit"]
-        if place.hosts:
-            if len({host.slots for host in place.hosts}) > 1:
-                raise UserError(
-                    "srun shares the workers out evenly, but the hosts have different numbers of "
-                    "slots: use --set launch.launcher=mpirun"
-                )
-            argv.append(f"--nodelist={','.join(host.name for host in place.hosts)}")
-        return [*argv, *job.extra, *job.command]
+        return [*argv, *self._where(job), *job.extra, *job.command]
+
+    def _where(self, job: Job) -> list[str]:
+        """How many workers each host takes; left to itself, srun fills the first ones."""
+        hosts = job.placement.hosts
+        if not hosts:
+            return []
+        names, left = [], job.placement.processes
+        for host in hosts:
+            names.append([host.name] * min(left, host.slots))
+            left -= len(names[-1])
+        if len({len(one) for one in names}) == 1:
+            nodes = ",".join(host.name for host in hosts)
+            return [f"--nodelist={nodes}", f"--ntasks-per-node={len(names[0])}"]
+        every = ",".join(name for one in names for name in one)
+        return ["--distribution=arbitrary", f"--nodelist={every}"]
 
     def starts_noise(self, line: str) -> bool:
-        """`srun: error: ...`, one line each."""
-        return line.startswith(("srun: error:", "srun: Job step", "slurmstepd:"))
+        """`srun: error: ...`, one line each, and what it says when it is told to stop."""
+        return line.startswith(_NOISE)
 
     def ends_noise(self, lines: list[str]) -> bool:
         """The same line."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from arignote.bench.link_report import LinkReport
 from arignote.config.settings import Launch
 from arignote.errors import ArignoteError, UserError
+from arignote.launch.allocation import find_allocation
 from arignote.launch.environment import (
     forwarded_environment,
     own_environment,
@@ -19,7 +20,7 @@ from arignote.launch.hostcheck.compare import can_start, differences
 from arignote.launch.hostcheck.job import measure_links, one_a_host
 from arignote.launch.hostcheck.network_settings import named_interfaces
 from arignote.launch.hostcheck.rates import slow_links
-from arignote.launch.hostcheck.reach import allocated_hosts, ask_hosts, find_shell
+from arignote.launch.hostcheck.reach import ask_hosts, find_shell
 from arignote.launch.hostcheck.report import HostFacts, HostLink, HostsDiagnosis
 from arignote.launch.hostcheck.shortage import shortages
 from arignote.launch.placement import Placement, place
@@ -41,12 +42,15 @@ def examine_hosts(settings: Launch, *, timeout_seconds: float, seconds: float) -
         UserError: there are no hosts, or too few slots on them.
     """
     placement = place(settings)
-    allocated = allocated_hosts()
-    slots = {host.name: host.slots for host in placement.hosts}
-    hosts = list(slots) or allocated
+    allocation = find_allocation()
+    named = settings.hosts or settings.hostfile
+    # Of an allocation all: `place` takes only as many as the workers need.
+    there = placement.hosts if named or allocation is None else allocation.hosts
+    slots = {host.name: host.slots for host in there}
+    hosts = list(slots)
     if not hosts:
         raise UserError(_NO_HOSTS)
-    shell = find_shell(settings, slurm=bool(allocated))
+    shell = find_shell(settings, slurm=allocation is not None and allocation.scheduler == "Slurm")
     answers = ask_hosts(hosts, shell, _environment(settings, placement), timeout_seconds)
     found = {name: facts for name, facts in answers.items() if isinstance(facts, HostFacts)}
     advice = [problem for problem in answers.values() if isinstance(problem, str)]

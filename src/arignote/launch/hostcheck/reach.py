@@ -8,7 +8,6 @@ host's own answer tells which one cannot be reached.
 from __future__ import annotations
 
 import json
-import os
 import platform
 import re
 import shlex
@@ -217,21 +216,3 @@ def is_here(host: str) -> bool:
     except OSError:
         return False
     return True
-
-
-def allocated_hosts() -> list[str]:
-    """The nodes of the Slurm allocation that we are in; empty: none, or not to be found out."""
-    nodes = os.environ.get("SLURM_JOB_NODELIST", "") if "SLURM_JOB_ID" in os.environ else ""
-    if not nodes or shutil.which("srun") is None or shutil.which("scontrol") is None:
-        return []
-    try:
-        done = subprocess.run(
-            ["scontrol", "show", "hostnames", nodes],
-            capture_output=True,
-            text=True,
-            timeout=20,
-            check=False,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return []
-    return done.stdout.split() if done.returncode == 0 else []

@@ -1,0 +1,244 @@
+"""The hosts that a scheduler has given us: Slurm's, LSF's or PBS's, by the variables it sets."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from arignote.errors import UserError
+from arignote.launch.hosts import Host
+
+_COUNT = re.compile(r"(\d+)(?:\(x(\d+)\))?")
+_RANGE = re.compile(r"(\d+)(?:-(\d+))?")
+_WHERE = ("hosts", "hostfile", "devices")
+
+
+@dataclass(frozen=True)
+class Allocation:
+    """What a scheduler has given us."""
+
+    scheduler: str
+    """`Slurm`, `LSF` or `PBS`."""
+    job: str
+    hosts: tuple[Host, ...]
+    """A slot a task that was asked for."""
+    cores: tuple[int, ...] = ()
+    """Of each host, in their order; empty: the scheduler does not say."""
+    tasks_given: bool = True
+    """Whether the number of tasks was asked for, and is not just one a host."""
+
+    @property
+    def slots(self) -> int:
+        """Of all hosts together."""
+        return sum(host.slots for host in self.hosts)
+
+    def hosts_for(self, processes: int) -> tuple[Host, ...]:
+        """The hosts that so many processes use, filled one after the other.
+
+        Where they are more than the tasks, which nobody asked for, a host takes one a core.
+
+        Raises:
+            UserError: they are too many.
+        """
+        hosts = self.hosts
+        if processes > self.slots and not self.tasks_given:
+            hosts = tuple(
+                replace(host, slots=max(host.slots, cores))
+                for host, cores in zip(hosts, self.cores, strict=False)
+            )
+        slots, used, left = sum(host.slots for host in hosts), [], processes
+        if processes > slots:
+            raise UserError(
+                f"{processes} processes but {self.scheduler} job {self.job} has {slots} slots: use "
+                f"-n {slots}, or ask {self.scheduler} for more tasks"
+            )
+        for host in hosts:
+            if left:
+                used.append(replace(host, slots=min(left, host.slots)))
+                left -= used[-1].slots
+        return tuple(used)
+
+    def cores_for(self, hosts: Sequence[Host]) -> int | None:
+        """Cores for one process, on the host where they are fewest; None: unknown."""
+        each = [cores // host.slots for host, cores in zip(hosts, self.cores, strict=False)]
+        return max(1, min(each)) if each else None
+
+
+def find_allocation(environment: Mapping[str, str] = os.environ) -> Allocation | None:
+    """The allocation that we run in, if we run in one.
+
+    Raises:
+        UserError: what the scheduler says of it cannot be read.
+    """
+    for find in (_slurm, _lsf, _pbs):
+        found = find(environment)
+        if found is not None:
+            return found
+    return None
+
+
+def refuse_inside_srun(environment: Mapping[str, str] = os.environ) -> None:
+    """Raise a UserError where srun has started several of us, each of which would start all."""
+    count = int(environment.get("SLURM_STEP_NUM_TASKS", "1"))
+    # In `srun --pty bash` several shells are started, but only one has a person before it.
+    if count > 1 and "SLURM_PTY_PORT" not in environment:
+        raise UserError(
+            f"srun has started this command {count} times: leave out srun (arignote starts the "
+            "workers itself), or use srun --ntasks=1"
+        )
+
+
+def allocation_layer(
+    asked: Sequence[dict[str, Any]], before: dict[str, Any], *, servers: int
+) -> dict[str, Any]:
+    """In an allocation, a worker a slot, unless something else is asked for: a layer of settings.
+
+    Args:
+        asked: what a file and the command line say.
+        before: what a run that goes on was started with; how many workers it had does not count.
+        servers: how many slots are left for servers.
+
+    Raises:
+        UserError: as `find_allocation`.
+    """
+    if any(_names(layer, ("workers", *_WHERE)) for layer in asked) or _names(before, _WHERE):
+        return {}
+    allocation = find_allocation()
+    if allocation is None:
+        return {}
+    return {"launch": {"workers": max(1, allocation.slots - servers)}}
+
+
+def _names(layer: dict[str, Any], keys: Sequence[str]) -> bool:
+    launch = layer.get("launch")
+    return isinstance(launch, dict) and any(launch.get(key) for key in keys)
+
+
+def _slurm(environment: Mapping[str, str]) -> Allocation | None:
+    nodes = environment.get("SLURM_JOB_NODELIST")
+    if "SLURM_JOB_ID" not in environment or not nodes:
+        return None
+    names = expand_nodes(nodes)
+    tasks = environment.get("SLURM_TASKS_PER_NODE") or f"1(x{len(names)})"
+    slots = expand_counts(tasks, "SLURM_TASKS_PER_NODE", len(names))
+    cores: tuple[int, ...] = ()
+    if environment.get("SLURM_JOB_CPUS_PER_NODE"):
+        name = "SLURM_JOB_CPUS_PER_NODE"
+        cores = expand_counts(environment[name], name, len(names))
+    per_task = int(environment.get("SLURM_CPUS_PER_TASK", "0"))
+    hosts = tuple(Host(name, count) for name, count in zip(names, slots, strict=True))
+    if per_task:
+        # A node may have more: the rest is not for us to take.
+        cores = tuple(per_task * host.slots for host in hosts)
+    given = "SLURM_NTASKS" in environment
+    return Allocation("Slurm", environment["SLURM_JOB_ID"], hosts, cores, given)
+
+
+def _lsf(environment: Mapping[str, str]) -> Allocation | None:
+    job = environment.get("LSB_JOBID", "")
+    file, text = environment.get("LSB_DJOB_HOSTFILE"), environment.get("LSB_MCPU_HOSTS", "")
+    if file:
+        return Allocation("LSF", job, _counted(Path(file), "LSB_DJOB_HOSTFILE"))
+    if not text:
+        return None
+    words = text.split()
+    if len(words) % 2 or not all(count.isdecimal() for count in words[1::2]):
+        raise UserError(
+            f"LSB_MCPU_HOSTS is {text!r}, expected HOST COUNT HOST COUNT ...: name the hosts "
+            "yourself with --hosts"
+        )
+    pairs = zip(words[::2], words[1::2], strict=True)
+    return Allocation("LSF", job, tuple(Host(name, int(count)) for name, count in pairs))
+
+
+def _pbs(environment: Mapping[str, str]) -> Allocation | None:
+    file = environment.get("PBS_NODEFILE")
+    if not file:
+        return None
+    hosts = _counted(Path(file), "PBS_NODEFILE")
+    # Without mpiprocs PBS names a host once, whatever the number of its cores.
+    cores = environment.get("NCPUS", "")
+    each = (int(cores),) * len(hosts) if cores.isdecimal() else ()
+    return Allocation("PBS", environment.get("PBS_JOBID", ""), hosts, each, tasks_given=not each)
+
+
+def _counted(file: Path, variable: str) -> tuple[Host, ...]:
+    """The hosts of a file that names each once a slot."""
+    try:
+        names = file.read_text(encoding="utf-8").split()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{variable} names {str(file)!r}, which cannot be read: {error}") from None
+    if not names:
+        raise UserError(f"{variable} names {str(file)!r}, which names no host: use --hosts")
+    return tuple(Host(name, count) for name, count in Counter(names).items())
+
+
+def expand_counts(text: str, variable: str, hosts: int) -> tuple[int, ...]:
+    """One number a host.
+
+    >>> expand_counts("2(x3),1", "SLURM_TASKS_PER_NODE", 4)
+    (2, 2, 2, 1)
+
+    Raises:
+        UserError: the text is no such list, or one for another number of hosts.
+    """
+    counts: list[int] = []
+    for part in text.split(","):
+        match = _COUNT.fullmatch(part)
+        if match is None:
+            raise UserError(
+                f"{variable} is {text!r}, expected numbers such as 2(x3),1: name the hosts "
+                "yourself with --hosts"
+            )
+        counts += [int(match.group(1))] * int(match.group(2) or 1)
+    if len(counts) != hosts:
+        raise UserError(
+            f"{variable} is {text!r}, which is for {len(counts)} hosts, but the allocation has "
+            f"{hosts}: name the hosts yourself with --hosts"
+        )
+    return tuple(counts)
+
+
+def expand_nodes(text: str) -> list[str]:
+    """The names in Slurm's short form.
+
+    >>> expand_nodes("n[08-10,12],gpu1")
+    ['n08', 'n09', 'n10', 'n12', 'gpu1']
+
+    Raises:
+        UserError: the text is no such list.
+    """
+    names: list[str] = []
+    for part in re.findall(r"(?:[^,\[\]]|\[[^\]]*\])+", text):
+        expanded = [""]
+        for plain, ranges in re.findall(r"([^\[\]]+)|\[([^\]]*)\]", part):
+            tails = [plain] if plain else _numbers(ranges, text)
+            expanded = [name + tail for name in expanded for tail in tails]
+        names += expanded
+    if not names or text.count("[") != text.count("]"):
+        raise _not_nodes(text)
+    return names
+
+
+def _numbers(ranges: str, whole: str) -> list[str]:
+    """`08-10,12` as 08, 09, 10, 12."""
+    found: list[str] = []
+    for part in ranges.split(","):
+        match = _RANGE.fullmatch(part)
+        if match is None:
+            raise _not_nodes(whole)
+        first, last = match.group(1), match.group(2) or match.group(1)
+        found += [str(i).zfill(len(first)) for i in range(int(first), int(last) + 1)]
+    return found
+
+
+def _not_nodes(text: str) -> UserError:
+    return UserError(
+        f"SLURM_JOB_NODELIST is {text!r}, expected names such as n[1-4],gpu1: name the hosts "
+        "yourself with --hosts"
+    )
