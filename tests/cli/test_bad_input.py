@@ -71,6 +71,7 @@ MISTAKES = [
     (f"{TRAIN} --rule bsp:scheme=weights,scheme=weights", r"gives 'scheme' twice: keep one"),
     (f"{TRAIN} --exchange allreduc", r"unknown exchange 'allreduc': did you mean 'allreduce'\?"),
     (f"{TRAIN} --exchange allreduce:fp23", r"unknown codec 'fp23': did you mean 'fp32'\?"),
+    (f"{TRAIN} --data .", r"got the path '\.', expected what it is: a folder of images is image"),
     (f"{TRAIN} --data digit", r"unknown data set 'digit': did you mean 'digits'\?"),
     (f"{TRAIN} --data :x", r"got ':x', expected name\[:argument\]"),
     ("train cifar10-cnn", r"cifar10-cnn brings no data of its own: name some with --data"),
@@ -247,7 +248,7 @@ MISTAKES = [
     (f"{TRAIN} --data shards:none", r"data 'shards:none': no folder 'none': check the path"),
     # pictures
     ("plot", r"no run in runs/: name the folder of one"),
-    ("plot none", r"none has nothing to plot yet"),
+    ("plot none", r"none is no run: it has no events\.jsonl; give the folder of a run"),
     ("plot old -o x.gif", r"got 'x\.gif', expected a file that ends in \.png"),
 ]
 

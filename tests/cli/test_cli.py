@@ -367,7 +367,7 @@ class TestPlot:
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            (["none"], "none has nothing to plot yet: no epoch in its events.jsonl"),
+            (["none"], "none is no run: it has no events.jsonl; give the folder of a run"),
             (["runs/one", "-o", "x.gif"], "got 'x.gif', expected a file that ends in .png"),
             (["runs/one", "-o", "no/x.png"], "plot no/x.png cannot be written: No such file"),
         ],

@@ -84,7 +84,9 @@ def test_losses_that_are_no_good(tmp_path, losses):
 
 
 def test_a_folder_without_events(tmp_path):
-    with pytest.raises(UserError, match=r"none has nothing to plot yet: no epoch in its events"):
+    with pytest.raises(
+        UserError, match=r"none is no run: it has no events\.jsonl; give the folder of a run"
+    ):
         plot_runs([tmp_path / "none"], tmp_path / "plot.png")
     make_run(tmp_path / "young", epochs=0)
     with pytest.raises(UserError, match=r"young has nothing to plot yet"):

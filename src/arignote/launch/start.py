@@ -139,6 +139,12 @@ def _check_weights(settings: Settings) -> None:
 
 def _check_data(settings: Settings) -> None:
     spec = parse_spec(settings.run.data)
+    if spec.name not in DATA and Path(settings.run.data).exists():
+        raise UserError(
+            f"--data: got the path {settings.run.data!r}, expected what it is: a folder of images "
+            f"is imagefolder:{settings.run.data}, a prepared one shards:{settings.run.data}; see "
+            "`arignote list data`"
+        )
     entry = DATA.entry(spec.name)
     if not (entry.in_folder or entry.in_file or entry.in_files):
         return

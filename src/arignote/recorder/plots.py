@@ -10,7 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from arignote.errors import UserError
-from arignote.recorder.events import read_events
+from arignote.recorder.events import EVENTS_FILE, read_events
 from arignote.recorder.phases import PHASES
 
 _SUFFIXES = (".png", ".svg", ".pdf")
@@ -121,7 +121,11 @@ def _labels(folders: list[Path]) -> list[str]:
 def _events(folder: Path) -> list[dict[str, Any]]:
     events = read_events(folder)
     if not any(event["event"] in ("epoch", "validation") for event in events):
-        raise UserError(f"{folder} has nothing to plot yet: no epoch in its events.jsonl")
+        if not (folder / EVENTS_FILE).is_file():
+            raise UserError(
+                f"{folder} is no run: it has no {EVENTS_FILE}; give the folder of a run"
+            )
+        raise UserError(f"{folder} has nothing to plot yet: no epoch in its {EVENTS_FILE}")
     return events
 
 

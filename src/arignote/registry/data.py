@@ -10,7 +10,7 @@ DATA = Registry(
     Entry(
         "imagefolder",
         "arignote.data.imagefolder:ImageFolder",
-        "imagefolder:DIR[,skip_bad=true]: DIR/train/CLASS/*.jpg and DIR/test/CLASS/*.jpg",
+        "imagefolder:DIR[,size=N,skip_bad=true,keep=false]: train/CLASS/*.jpg and val/CLASS/*.jpg",
         in_folder=True,
         reads_samples=True,
     ),
