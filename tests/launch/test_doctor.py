@@ -93,13 +93,21 @@ def test_an_mpi_that_does_not_run(probes):
     probes.mpi = (None, "segmentation fault")
     diagnosis = doctor.examine()
     assert diagnosis.facts["MPI"] == "does not run"
-    assert diagnosis.advice == ["two processes under /mpi/mpirun failed: segmentation fault"]
+    assert diagnosis.advice == ["2 processes under /mpi/mpirun failed: segmentation fault"]
 
 
 def test_a_world_of_one(probes):
     probes.mpi[0]["size"] = 1
     [advice] = doctor.examine().advice
-    assert advice.startswith("two processes under /mpi/mpirun formed a world of 1: mpi4py loads")
+    assert advice.startswith("2 processes under /mpi/mpirun formed a world of 1: mpi4py loads")
+
+
+def test_an_allocation_with_room_for_one(probes, monkeypatch):
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    monkeypatch.setenv("SLURM_JOB_NODELIST", "n1")
+    monkeypatch.setenv("SLURM_TASKS_PER_NODE", "1")
+    probes.mpi[0]["size"] = 1
+    assert doctor.examine().advice == []
 
 
 def test_no_thread_multiple(probes):

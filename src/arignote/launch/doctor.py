@@ -17,6 +17,7 @@ from pydantic import BaseModel
 from arignote.config.load import resolve
 from arignote.config.settings import Launch
 from arignote.errors import UserError
+from arignote.launch.allocation import find_allocation
 from arignote.launch.find import Found, find_launcher
 from arignote.launch.placement import usable_cores
 from arignote.launch.start import prepare
@@ -83,8 +84,9 @@ def examine() -> Diagnosis:
 
 
 def _examine_mpi(facts: dict[str, str], advice: list[str]) -> None:
-    settings = resolve([("", {"launch": {"workers": 2}})]).launch
     try:
+        count = _processes()
+        settings = resolve([("", {"launch": {"workers": count}})]).launch
         found = find_launcher(settings)
     except UserError as error:
         facts["MPI"] = "none"
@@ -94,20 +96,26 @@ def _examine_mpi(facts: dict[str, str], advice: list[str]) -> None:
     probe, problem = _run_probe(settings)
     if probe is None:
         facts["MPI"] = "does not run"
-        advice.append(f"two processes under {found.program} failed: {problem}")
+        advice.append(f"{count} processes under {found.program} failed: {problem}")
         return
     facts["MPI"] = str(probe.pop("library"))
     size = probe.pop("size")
     facts |= {name: str(value) for name, value in probe.items()}
-    advice += _mpi_advice(found, probe, size)
+    advice += _mpi_advice(found, probe, size, count)
 
 
-def _mpi_advice(found: Found, probe: dict[str, Any], size: int) -> list[str]:
+def _processes() -> int:
+    """That are started: two, but for an allocation that has room for one."""
+    allocation = find_allocation()
+    return 2 if allocation is None else min(2, allocation.slots)
+
+
+def _mpi_advice(found: Found, probe: dict[str, Any], size: int, count: int) -> list[str]:
     advice = []
-    if size != 2:
+    if size != count:
         advice.append(
-            f"two processes under {found.program} formed a world of {size}: mpi4py loads another "
-            "MPI; install one MPI only, or set launch.mpirun to the one that mpi4py loads"
+            f"{count} processes under {found.program} formed a world of {size}: mpi4py loads "
+            "another MPI; install one MPI only, or set launch.mpirun to the one that mpi4py loads"
         )
     if probe["thread level"] != "multiple":
         advice.append("this MPI has no THREAD_MULTIPLE: exchanges cannot overlap with backward")
