@@ -62,7 +62,9 @@ def test_own_model_is_short() -> None:
 def test_every_option_that_the_readme_names_exists(cli: Any) -> None:
     help_text = cli("train", "--help").out + cli("run", "--help").out
     help_text += cli("bench", "exchange", "--help").out
-    help_text += "".join(cli(verb, "--help").out for verb in ("evaluate", "infer", "export", "submit"))
+    help_text += "".join(
+        cli(verb, "--help").out for verb in ("evaluate", "infer", "export", "submit")
+    )
     for option in set(re.findall(r"(?<![\w-])--[a-z]+[a-z-]*", README)):
         assert option in help_text, option
 
