@@ -53,7 +53,7 @@ def _opening(finished: Sequence[Record]) -> str:
         "As in the original, the batch of a worker stays, so the global batch grows with n, and",
         "the learning rate with it (linear, warmed up over the first tenth of the epochs). An",
         "epoch is the data set once over all workers together. Errors are of the last epoch, on",
-        "all test images.",
+        "all 10,000 test images; of fewer training images than 50,000, on a fifth as many.",
         "",
         f"Machine: {'; '.join(machines)}. More workers than cores say something about convergence",
         f"and nothing about speed. Commit {', '.join(commits)}.",
