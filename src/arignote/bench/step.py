@@ -71,7 +71,7 @@ def main(request: StepRequest) -> None:
 def measure(request: StepRequest, settings: Settings, crew: Crew) -> Iterator[Row]:
     """All kinds, in turns by blocks of steps."""
     world = crew.workers
-    shop = _Shop(settings, crew)
+    shop = Shop(settings, crew)
     ours = shop.ours
     ours.step()
     loops = [Loop("arignote", ours.step)]
@@ -147,7 +147,7 @@ def _ratio(times: Sequence[float], others: Sequence[float]) -> float:
     )
 
 
-class _Shop:
+class Shop:
     """Makes the loops; each has a module of its own, with the same weights."""
 
     def __init__(self, settings: Settings, crew: Crew) -> None:
