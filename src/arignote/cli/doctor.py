@@ -39,8 +39,9 @@ _SEEN_EVERYWHERE = "mpi4py", "torch", "numpy", "numba"
 def doctor(timeout: float, seconds: float, as_json: bool, **given: Any) -> int:
     """Report MPI, hosts, cores, memory and devices, with advice for what is wrong.
 
-    With --hosts or --hostfile, or in a Slurm allocation of several nodes: of every host, with the
-    differences between them and the speed of the links. The exit code is 1 if anything is wrong.
+    With --hosts or --hostfile, or in an allocation (Slurm, LSF, PBS) of several nodes: of every
+    host, with the differences between them and the speed of the links. The exit code is 1 if
+    anything is wrong.
     """
     from arignote.launch.allocation import find_allocation
 
