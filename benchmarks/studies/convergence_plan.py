@@ -17,7 +17,14 @@ EXCHANGE = "asa"
 RECIPES: dict[str, dict[str, Any]] = {
     # A quarter of its own rate: with that, times n, four and eight workers of BSP diverged.
     "cifar10-cnn": {"optimizer.learning_rate": 0.0125},
-    "resnet18": {"optimizer.learning_rate": 0.1, "train.batch_size": 64, "train.augment": "mirror"},
+    # bf16 is 2.4 times as fast on cores with AMX; small batches, for few images make few steps.
+    "resnet18": {
+        "optimizer.learning_rate": 0.1,
+        "train.batch_size": 16,
+        "train.augment": "mirror",
+        "train.precision": "bf16",
+        "schedule.milestones": [],
+    },
 }
 """Settings of a model here that are not its own."""
 
