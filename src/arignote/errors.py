@@ -57,13 +57,16 @@ class ForeignError(Exception):
     """Code that is not ours raised in another process; the text is its traceback there."""
 
 
-def unknown(kind: str, got: str, known: Iterable[str]) -> str:
+def unknown(kind: str, got: str, known: Iterable[str], meant: str = "") -> str:
     """The one-line message for a name we do not know: names the nearest, then all known ones.
+
+    Args:
+        meant: what is named instead of the nearest of the known ones.
 
     >>> unknown("rule", "bps", ["bsp", "easgd"])
     "unknown rule 'bps': did you mean 'bsp'? known: bsp, easgd"
     """
     names = sorted(known)
     near = difflib.get_close_matches(got, names, n=1, cutoff=0.5)
-    hint = f"did you mean {near[0]!r}? " if near else ""
+    hint = f"did you mean {(meant or near[0])!r}? " if meant or near else ""
     return f"unknown {kind} {got!r}: {hint}known: {', '.join(names)}"

@@ -242,7 +242,7 @@ MISTAKES = [
     ("prepare none out --val-share 1", r"'--val-share': 1\.0 is not in the range 0<x<1"),
     ("prepare empty out --class-from-name", r"empty holds no \.jpg, \.jpeg, \.png file: name a"),
     ("data inf empty", r"No such command 'inf'"),
-    ("data info none", r"none/index\.json cannot be read \(No such file or directory\): name a f"),
+    ("data info none", r"no folder none: name one that `arignote prepare` made"),
     ("data verify empty", r"empty/index\.json cannot be read"),
     ("data mean empty", r"empty has neither a folder train nor ILSVRC2012_img_train\.tar"),
     (f"{TRAIN} --data shards:none", r"data 'shards:none': no folder 'none': check the path"),

@@ -51,6 +51,11 @@ def test_settings_do_not_change():
         ({"trian": {}}, r"here: unknown section 'trian': did you mean 'train'\? known: checkpoint"),
         ({"train": 3}, r"here: \[train\] is a section: write train\.KEY = VALUE"),
         ({"train": [{"epochs": 3}]}, r"here: \[train\] is a section"),
+        ({"train": {"lr": 0.1}}, r"key in \[train\] 'lr': did you mean 'optimizer.learning_rate'"),
+        (
+            {"train": {"momentum": 0}},
+            r"'momentum': did you mean 'optimizer.momentum'\? known: augm",
+        ),
         ({"train": {"epocs": 3}}, r"here: unknown key in \[train\] 'epocs': did you mean 'epochs'"),
         ({"train": {"epochs": 0}}, r"here: train\.epochs: got 0, input should be greater than or"),
         ({"train": {"epochs": 1.5}}, r"here: train\.epochs: got 1\.5, .*valid integer"),

@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure
 
 from arignote.errors import UserError
+from arignote.recorder import plots
 from arignote.recorder.events import EventLog
 from arignote.recorder.plots import plot_runs
 
@@ -74,6 +76,18 @@ def test_a_run_without_validation(tmp_path):
     plot_runs([make_run(tmp_path / "one", validate=False)], target)
     assert "one, training" in legends(target)
     assert "one, validation" not in legends(target)
+
+
+def test_a_run_that_ended_within_an_epoch(tmp_path):
+    """Its last validation stands where it was made, between two epochs."""
+    folder = make_run(tmp_path / "one", epochs=2)
+    log = EventLog(folder)
+    log.write("step", epoch=2.4, step=24, loss=0.3)
+    log.write("validation", step=25, loss=0.3, accuracy=0.9)
+    log.close()
+    axes = Figure().subplots()
+    plots._curve(axes, plots._events(folder), "validation", "accuracy")
+    assert axes.lines[0].get_xdata() == pytest.approx([1, 2, 2.5])
 
 
 @pytest.mark.parametrize("losses", [[None, None], [1.0, None], [0.0, 0.0], [2.0, -2.0]])

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _DEFAULT_ELEMENTS = "1000,100000,10000000"
 
 
-@click.group()
+@click.group(short_help="Time exchanges, steps, rules and loaders beside others.")
 def bench() -> None:
     """Time our exchanges, steps, rules and loaders beside others, in one run."""
 

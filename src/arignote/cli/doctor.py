@@ -19,7 +19,7 @@ _SHOWN_LINKS = 28
 _SEEN_EVERYWHERE = "mpi4py", "torch", "numpy", "numba"
 
 
-@click.command()
+@click.command(short_help="What this machine, or each host, has and lacks.")
 @settings_options
 @click.option(
     "--timeout",

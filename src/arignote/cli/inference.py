@@ -21,7 +21,10 @@ _LEAST_TEMPERATURE, _MOST_TEMPERATURE = 0.01, 1000.0
 _json = click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 
 
-@click.command(context_settings={"show_default": True})
+@click.command(
+    context_settings={"show_default": True},
+    short_help="Loss and accuracy of a run on its validation set.",
+)
 @click.argument("run")
 @click.option("--data", metavar="SPEC", help="Another data set.  [default: the run's]")
 @_checkpoint
@@ -42,7 +45,10 @@ def evaluate(run: str, data: str | None, checkpoint: str, as_json: bool) -> None
     click.echo(_metrics(result["metrics"], per_token=result["loss_per_token"]))
 
 
-@click.command(context_settings={"show_default": True})
+@click.command(
+    context_settings={"show_default": True},
+    short_help="The classes that a run sees in images; or its text.",
+)
 @click.argument("run")
 @click.argument("files", nargs=-1)
 @click.option("--top", type=click.IntRange(min=1), default=5, help="Classes shown of each file.")
@@ -103,7 +109,10 @@ def infer(
                 click.echo(f"  {best['probability']:>7.2%}  {best['class']}")
 
 
-@click.command(context_settings={"show_default": True})
+@click.command(
+    context_settings={"show_default": True},
+    short_help="Write a run's model: .safetensors, .pt2 or .onnx.",
+)
 @click.argument("run")
 @click.argument("out")
 @_checkpoint

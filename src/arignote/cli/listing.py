@@ -15,7 +15,7 @@ _FAMILIES: dict[str, tuple[Registry, ...]] = {
 }
 
 
-@click.command("list")
+@click.command("list", short_help="List rules, exchanges, models, data sets, augmentations.")
 @click.argument("family", required=False, type=click.Choice(list(_FAMILIES)))
 def list_families(family: str | None) -> None:
     """List rules, exchanges (routes and codecs), models, data sets and augmentations."""

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 
-@click.command()
+@click.command(short_help="Draw loss, accuracy and phases of runs.")
 @click.argument("runs", nargs=-1)
 @click.option(
     "-o",

@@ -11,7 +11,10 @@ import click
 from arignote.cli.options import placement_options
 
 
-@click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.command(
+    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
+    short_help="Start a script that calls arignote.attach, as workers.",
+)
 @placement_options
 @click.argument("script")
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED)

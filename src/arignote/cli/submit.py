@@ -17,7 +17,10 @@ _OF_SUBMIT = ("workers", "out")
 """Options of `train` that the script has in another form."""
 
 
-@click.command(context_settings={"show_default": True})
+@click.command(
+    context_settings={"show_default": True},
+    short_help="Write, and with --go submit, a job for Slurm.",
+)
 @click.option("--nodes", type=click.IntRange(min=1), metavar="N", help="Over how many nodes.")
 @click.option("--partition", default="", metavar="NAME", help="Slurm's partition.")
 @click.option("--time", "limit", default="", metavar="TIME", help="Time limit: 90, 1:30:00, 2-0.")

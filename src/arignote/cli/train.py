@@ -22,7 +22,9 @@ def _completes(registry: Registry) -> Any:
     return complete
 
 
-@click.command(context_settings={"show_default": True})
+@click.command(
+    context_settings={"show_default": True}, short_help="Train a model, of the zoo or of a file."
+)
 @click.argument("model", required=False, shell_complete=_completes(MODELS))
 @placement_options
 @click.option("--devices", metavar="D,D", help="A device a worker: cuda:0,cuda:1 or cpu,cpu.")

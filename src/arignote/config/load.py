@@ -70,7 +70,19 @@ def _check_names(layer: Layer, origin: str) -> None:
         known = type(getattr(Settings(), section)).model_fields
         for key in keys:
             if key not in known:
-                raise UserError(prefix + unknown(f"key in [{section}]", key, known))
+                meant = _elsewhere(key)
+                raise UserError(prefix + unknown(f"key in [{section}]", key, known, meant))
+
+
+def _elsewhere(key: str) -> str:
+    """The one `section.key` that has this name, or these initials (`lr`); else empty."""
+    found = [
+        f"{section}.{name}"
+        for section in Settings.model_fields
+        for name in type(getattr(Settings(), section)).model_fields
+        if key in (name, "".join(word[0] for word in name.split("_")))
+    ]
+    return found[0] if len(found) == 1 else ""
 
 
 def _merge(low: Layer, high: Layer) -> Layer:

@@ -109,6 +109,8 @@ def read_index(folder: Path) -> ShardIndex:
         DataError: there is none, or it is damaged, or of another version.
     """
     path = folder / INDEX
+    if not folder.is_dir():
+        raise DataError(f"no folder {folder}: name one that `arignote prepare` made")
     if (folder / PROGRESS).is_file() and not path.is_file():
         raise DataError(
             f"{folder} is not whole, its preparation was cut short: run `arignote prepare` again, "

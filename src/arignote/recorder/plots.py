@@ -132,12 +132,13 @@ def _events(folder: Path) -> list[dict[str, Any]]:
 def _curve(axes: Axes, events: list[dict[str, Any]], kind: str, value: str, **style: Any) -> None:
     """One value of one kind of event over the epochs; what a resumed run did again, counts last."""
     points: dict[float, float] = {}
-    epoch = 0.0
+    epoch, step = 0.0, 0
     for event in events:
-        if event["event"] == "epoch":
-            epoch = float(event["epoch"])
+        if event["event"] in ("epoch", "step"):
+            epoch, step = float(event["epoch"]), event.get("step", 0)
         if event["event"] == kind and event[value] is not None:
-            points[epoch] = event[value]
+            # A run that ended within an epoch was validated there: between two events.
+            points[epoch * event["step"] / step if step else epoch] = event[value]
     if points:
         axes.plot(list(points), list(points.values()), marker=".", **style)
 
