@@ -2,39 +2,22 @@
 
 from __future__ import annotations
 
+import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from arignote.comm.threads import run_threads, thread_worlds
-from arignote.config.rule_options import parse_rule
-from arignote.exchange.open import open_exchange
 from arignote.frameworks.torch_replica import TorchReplica
-from arignote.recorder.phases import Recorder
-from arignote.registry import RULES
 from arignote.rules.base import Bring, Rule
 from arignote.rules.outer import nesterov_
 
-RATE = 0.1
-
-
-def make(
-    text: str, world: Any, exchange: str = "shm", dtype: torch.dtype = torch.float64
-) -> tuple[Rule, TorchReplica]:
-    """A model of 7 x 6 + 7 parameters, which differs between workers until the start."""
-    name, options = parse_rule(text)
-    way = open_exchange(exchange, world)
-    rule = RULES.load(name)(options, world, way, Recorder())
-    module = nn.Linear(6, 7, dtype=dtype)
-    with torch.no_grad():
-        module.weight.copy_(torch.linspace(-1, 1, 42).view(7, 6)).add_(world.rank)
-        module.bias.fill_(0.5)
-    optimizer = torch.optim.SGD(module.parameters(), lr=RATE)
-    return rule, TorchReplica(module, optimizer, allocate=way.route.allocate)
+sys.path.insert(0, str(Path(__file__).parent))
+from outer_setup import RATE, centre, make
 
 
 def train(rule: Rule, replica: TorchReplica, steps: range, samples: float = 4) -> None:
@@ -43,10 +26,6 @@ def train(rule: Rule, replica: TorchReplica, steps: range, samples: float = 4) -
         x = replica.parameters[0]
         replica.gradients[0].copy_(x - torch.from_numpy(centre(rule.world.rank, step)))
         rule.step(replica, Bring(samples=samples))
-
-
-def centre(rank: int, step: int) -> Any:
-    return 1.0 + 0.5 * np.random.default_rng((rank, step)).standard_normal(49)
 
 
 def weights(

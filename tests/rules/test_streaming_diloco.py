@@ -2,44 +2,24 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from arignote.comm.threads import run_threads, thread_worlds
-from arignote.config.rule_options import parse_rule
 from arignote.errors import LostWorkerError, UserError
 from arignote.exchange.open import open_exchange
 from arignote.frameworks.torch_replica import TorchReplica
-from arignote.recorder.phases import Recorder
-from arignote.registry import RULES
 from arignote.rules.base import Bring, Rule
 from arignote.rules.outer import Background
 from arignote.rules.streaming_diloco import cut_near_borders, due_fragment
 
-RATE = 0.1
-
-
-def make(
-    text: str, world: Any, exchange: str = "shm", dtype: torch.dtype = torch.float64
-) -> tuple[Rule, TorchReplica]:
-    """A model of 7 x 6 + 7 parameters, which differs between workers until the start."""
-    name, options = parse_rule(text)
-    way = open_exchange(exchange, world)
-    rule = RULES.load(name)(options, world, way, Recorder())
-    module = nn.Linear(6, 7, dtype=dtype)
-    with torch.no_grad():
-        module.weight.copy_(torch.linspace(-1, 1, 42).view(7, 6)).add_(world.rank)
-        module.bias.fill_(0.5)
-    optimizer = torch.optim.SGD(module.parameters(), lr=RATE)
-    return rule, TorchReplica(module, optimizer, allocate=way.route.allocate)
-
-
-def centre(rank: int, step: int) -> Any:
-    return 1.0 + 0.5 * np.random.default_rng((rank, step)).standard_normal(49)
+sys.path.insert(0, str(Path(__file__).parent))
+from outer_setup import RATE, centre, make
 
 
 def samples(rank: int, step: int) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
-import time
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,10 @@ import pytest
 
 from arignote.recorder.events import read_events
 
+sys.path.insert(0, str(Path(__file__).parent))
+from long_run import finish, start
+
 PROGRAM = str(Path(__file__).parents[1] / "programs/attached_asynchronous.py")
-LONG = (
-    *("--data", "synthetic:3x16x16,10,train=4000,validation=64", "--batch-size", "16"),
-    *("--set", "recorder.every_seconds=0.05", "--set", "checkpoint.every_steps=20"),
-    *("--epochs", "50", "--out", "run"),
-)
 
 
 @pytest.mark.parametrize(("rule", "servers"), [("easgd:period=4", 0), ("easgd:period=4", 2)])
@@ -47,28 +45,6 @@ def test_mpich_with_a_server(mpi_cli: Any, summary_of: Any) -> None:
     assert summary_of(mpi_cli.folder / "r")["status"] == "finished"
 
 
-def start(cli: Any, wait_until: Any, reached: Any, *more: str) -> Any:
-    """A long run that has come to step 25."""
-    process = cli.start("train", "cifar10-cnn", "-n", "2", *LONG, *more)
-    try:
-        wait_until(
-            lambda: process.poll() is not None or reached(cli.folder / "run", 25), 90, "step 25"
-        )
-    except BaseException:
-        process.kill()
-        raise
-    assert process.poll() is None, process.communicate()
-    return process
-
-
-def finish(process: Any, seconds: float) -> str:
-    """Its stderr, once it has ended within `seconds`."""
-    begun = time.monotonic()
-    _, err = process.communicate(timeout=60)
-    assert time.monotonic() - begun < seconds
-    return str(err)
-
-
 def peers(folder: Path) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = next(
         e["peers"] for e in read_events(folder) if e["event"] == "start"
@@ -79,7 +55,9 @@ def peers(folder: Path) -> list[dict[str, Any]]:
 def test_a_signal_saves_and_resumes(
     cli: Any, wait_until: Any, reached: Any, summary_of: Any, worker_processes: Any
 ) -> None:
-    process = start(cli, wait_until, reached, "--rule", "easgd", "--servers", "1")
+    process = start(
+        cli, wait_until, reached, 2, "--epochs", "50", "--rule", "easgd", "--servers", "1"
+    )
     process.send_signal(signal.SIGINT)
     err = finish(process, 20)
     assert process.returncode == 128 + signal.SIGINT
@@ -104,7 +82,9 @@ def epochs_of(steps: int) -> int:
 def test_killed_worker_or_server_ends_the_run(
     cli: Any, wait_until: Any, reached: Any, worker_processes: Any, victim: int, servers: str
 ) -> None:
-    process = start(cli, wait_until, reached, "--rule", "asgd", "--servers", servers)
+    process = start(
+        cli, wait_until, reached, 2, "--epochs", "50", "--rule", "asgd", "--servers", servers
+    )
     everybody = peers(cli.folder / "run")
     kinds = ["worker", "worker", "server"]
     assert [peer["kind"] for peer in everybody] == kinds[: 2 + int(servers)]
@@ -122,7 +102,7 @@ def test_stopped_worker_or_server_is_named(
     cli: Any, wait_until: Any, reached: Any, worker_processes: Any, victim: int, servers: str
 ) -> None:
     process = start(
-        *(cli, wait_until, reached, "--rule", "asgd", "--servers", servers),
+        *(cli, wait_until, reached, 2, "--epochs", "50", "--rule", "asgd", "--servers", servers),
         *("--set", "train.timeout_seconds=4.0"),
     )
     peer = peers(cli.folder / "run")[victim]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -11,33 +12,8 @@ from typing import Any
 import psutil
 import pytest
 
-LONG = (
-    *("--data", "synthetic:3x16x16,10,train=4000,validation=64", "--batch-size", "16"),
-    *("--set", "recorder.every_seconds=0.05", "--set", "checkpoint.every_steps=20"),
-)
-
-
-def start(cli: Any, wait_until: Any, reached: Any, workers: int, *more: str) -> Any:
-    """A long run that has come to step 25."""
-    command = ("train", "cifar10-cnn", "-n", str(workers), *LONG, "--out", "run", *more)
-    process = cli.start(*command)
-    try:
-        wait_until(
-            lambda: process.poll() is not None or reached(cli.folder / "run", 25), 60, "step 25"
-        )
-    except BaseException:
-        process.kill()
-        raise
-    assert process.poll() is None, process.communicate()
-    return process
-
-
-def finish(process: Any, seconds: float) -> str:
-    """Its stderr, once it has ended within `seconds`."""
-    begun = time.monotonic()
-    _, err = process.communicate(timeout=60)
-    assert time.monotonic() - begun < seconds
-    return str(err)
+sys.path.insert(0, str(Path(__file__).parent))
+from long_run import LONG, finish, start
 
 
 # Two are like three here: how many there are matters to the exchange, which has its own tests.
