@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
-from arignote.config.augment_options import parse_augment
+from arignote.config.augment_options import check_device_steps, parse_augment
 from arignote.config.mix_options import parse_mix
 from arignote.errors import UserError
 
@@ -147,6 +147,9 @@ class Loading(Section):
     """Memory of each worker for batches that are made ahead, in MiB; two batches always fit."""
     normalise: Literal["loader", "device"] = "loader"
     """device: images are bytes until they are there, a quarter of the memory and of the copying."""
+    augment: Literal["loader", "device"] = "loader"
+    """device (needs normalise="device"): loaders hand over whole images, which are cropped and
+    mirrored there; for `train.augment` of no other steps, and without `train.mix`."""
     timeout_seconds: Annotated[float, Field(gt=0, le=10**6)] = 120.0
     """How long a worker waits for a batch before it names the loader, and the file it is at."""
 
@@ -275,4 +278,22 @@ class Settings(Section):
                 f"schedule.horizon_epochs={horizon:g} comes before the end, train.epochs={epochs}: "
                 "the learning rate would be 0 from there on; raise it, or set it to 0"
             )
+        if self.loading.augment == "device":
+            self._check_device_augment()
         return self
+
+    def _check_device_augment(self) -> None:
+        if self.loading.normalise != "device":
+            raise ValueError(
+                "loading.augment='device' hands over images as bytes, got loading.normalise="
+                f"{self.loading.normalise!r}: set it to 'device' too"
+            )
+        if self.train.mix != "none":
+            raise ValueError(
+                f"loading.augment='device' does not mix images, got train.mix={self.train.mix!r}: "
+                "leave loading.augment at 'loader', or set train.mix to 'none'"
+            )
+        try:
+            check_device_steps(step.name for step in parse_augment(self.train.augment))
+        except UserError as error:
+            raise ValueError(str(error)) from None
