@@ -26,12 +26,14 @@ def open_pool() -> Iterator[Callable[..., tuple[Dataset, Pool]]]:
     """open_pool("idx:DIR", augment="none", loaders=2, samples=8, ...): the data, and its pool."""
     pools = []
 
-    def start(spec: str, augment: str = "none", **given: Any) -> tuple[Dataset, Pool]:
+    def start(
+        spec: str, augment: str = "none", server: ServerProcess | None = None, **given: Any
+    ) -> tuple[Dataset, Pool]:
         settings = settings_of(spec, augment)
         data = open_data(spec, augment)
         options = {"loaders": 2, "samples": 8, "ahead_bytes": 2**20, "timeout_seconds": 60.0}
         pool = Pool(
-            ServerProcess(),
+            server or ServerProcess(),
             describe(settings, data, own_data=False),
             shapes_of(data),
             seed=5,

@@ -113,6 +113,25 @@ def check_device_steps(names: Iterable[str]) -> None:
             )
 
 
+def check_device_augment(normalise: str, augment: str, mix: str) -> None:
+    """Check what `loading.augment="device"` does not go with.
+
+    Raises:
+        UserError: `loading.normalise`, `train.augment` or `train.mix`.
+    """
+    if normalise != "device":
+        raise UserError(
+            "loading.augment='device' hands over images as bytes, got loading.normalise="
+            f"{normalise!r}: set it to 'device' too"
+        )
+    if mix != NONE:
+        raise UserError(
+            f"loading.augment='device' does not mix images, got train.mix={mix!r}: leave "
+            "loading.augment at 'loader', or set train.mix to 'none'"
+        )
+    check_device_steps(step.name for step in parse_augment(augment))
+
+
 def _options(spec: Spec) -> StepOptions:
     model = OPTIONS[spec.name]
     if (spec.arguments or spec.options) and not model.model_fields:

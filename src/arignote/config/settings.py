@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
-from arignote.config.augment_options import check_device_steps, parse_augment
+from arignote.config.augment_options import check_device_augment, parse_augment
 from arignote.config.mix_options import parse_mix
 from arignote.errors import UserError
 
@@ -143,6 +143,9 @@ class Loading(Section):
     loaders: Annotated[int, Field(ge=0, le=1024)] | None = None
     """Processes a worker; 0: it loads its batches itself; unset: as many as the worker has cores,
     at most 4, for data whose samples are read once they are asked for; 0 for data in memory."""
+    start: Literal["worker", "mpi_spawn"] = "worker"
+    """Who starts the process that a worker's loaders are forked from: the worker, before it joins
+    MPI, or MPI_Comm_spawn, for which many clusters' MPI is not set up."""
     ahead_mib: Annotated[int, Field(ge=1, le=2**20)] = 256
     """Memory of each worker for batches that are made ahead, in MiB; two batches always fit."""
     normalise: Literal["loader", "device"] = "loader"
@@ -279,21 +282,8 @@ class Settings(Section):
                 "the learning rate would be 0 from there on; raise it, or set it to 0"
             )
         if self.loading.augment == "device":
-            self._check_device_augment()
+            try:
+                check_device_augment(self.loading.normalise, self.train.augment, self.train.mix)
+            except UserError as error:
+                raise ValueError(str(error)) from None
         return self
-
-    def _check_device_augment(self) -> None:
-        if self.loading.normalise != "device":
-            raise ValueError(
-                "loading.augment='device' hands over images as bytes, got loading.normalise="
-                f"{self.loading.normalise!r}: set it to 'device' too"
-            )
-        if self.train.mix != "none":
-            raise ValueError(
-                f"loading.augment='device' does not mix images, got train.mix={self.train.mix!r}: "
-                "leave loading.augment at 'loader', or set train.mix to 'none'"
-            )
-        try:
-            check_device_steps(step.name for step in parse_augment(self.train.augment))
-        except UserError as error:
-            raise ValueError(str(error)) from None
