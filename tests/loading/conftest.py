@@ -11,9 +11,10 @@ from arignote.config.load import resolve
 from arignote.config.settings import Settings
 from arignote.data.base import Dataset
 from arignote.data.open import open_data
-from arignote.loading.pool import Pool, shapes_of
+from arignote.loading.pool import Pool
 from arignote.loading.process import ServerProcess
 from arignote.loading.server import describe
+from arignote.loading.shapes import shapes_of
 
 
 def settings_of(spec: str, augment: str = "none") -> Settings:

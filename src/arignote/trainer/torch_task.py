@@ -29,8 +29,8 @@ from arignote.recorder.phases import Recorder
 from arignote.rules.base import Bring
 from arignote.trainer.batch_norm import synchronise_batch_norm
 from arignote.trainer.device_defaults import with_device_defaults
-from arignote.trainer.feed import open_feed
 from arignote.trainer.mixed_targets import check_loss, right_class
+from arignote.trainer.open_feed import open_feed
 from arignote.trainer.parts import Parts
 from arignote.trainer.placing import open_placing
 from arignote.trainer.schedule import learning_rate_factor
@@ -99,6 +99,7 @@ class TorchTask(Task):
             server,
             own_data=type(model).data is not Model.data,
             samples=max(self._parts.most_samples, VALIDATION_BATCH_SIZE),
+            device=device,
             worker=world.rank,
         )
         seed_worker(settings.run.seed, world.rank)
