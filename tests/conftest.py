@@ -153,8 +153,9 @@ def nothing_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
     wait_until(lambda: not worker_processes(processes, MODULES), 10, "worker processes leaked")
 
 
-MODULES = ("arignote.worker", "arignote.loading.server")
-"""What the processes of a run are called; loaders are forked from the second."""
+MODULES = ("arignote.worker", "arignote.loading.server", "arignote.loading.keeper")
+"""What the processes of a run are called; loaders are forked from the second, which the third
+keeps if MPI has started it."""
 
 
 def worker_processes(

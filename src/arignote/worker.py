@@ -28,6 +28,7 @@ from arignote.exchange.exchange import Exchange
 from arignote.exchange.open import open_exchange, open_kept_exchange
 from arignote.frameworks.seeds import seed_build
 from arignote.loading.process import ServerProcess
+from arignote.loading.spawn import by_mpi
 from arignote.models.base import Model
 from arignote.orphan import die_with_parent
 from arignote.recorder.events import read_events
@@ -56,8 +57,9 @@ def main(arguments: list[str]) -> None:
         stop.install()
         run_folder, resume = Path(arguments[0]), "--resume" in arguments[1:]
         settings = read_settings(run_folder)
+        loaded, spawned = loader_count(settings) > 0, settings.loading.start == "mpi_spawn"
         # Now: a process that has begun with MPI or CUDA must not be forked.
-        server = ServerProcess() if loader_count(settings) else None
+        server = ServerProcess() if loaded and not spawned else None
         crew = open_crew(settings.launch.start_timeout_seconds)
         rank = crew.whole.rank
         log.set_up(rank, verbose=settings.recorder.verbose)
@@ -68,6 +70,9 @@ def main(arguments: list[str]) -> None:
         else:
             for world in (crew.whole, crew.workers):
                 world.timeout_seconds = settings.train.timeout_seconds
+            if loaded and spawned:
+                seconds = settings.loading.timeout_seconds
+                server = ServerProcess(by_mpi(timeout_seconds=seconds, worker=rank))
             build_trainer(settings, crew, run_folder, stop, server, resume=resume).run()
         crew.whole.close()
     except BaseException as error:

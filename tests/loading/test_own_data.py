@@ -22,9 +22,10 @@ from arignote.data.decode import BadImageError
 from arignote.errors import DataError, ForeignError
 from arignote.loading import process
 from arignote.loading.loader import check_alike
-from arignote.loading.pool import Pool, Shapes, Want, shapes_of
+from arignote.loading.pool import Pool, Want
 from arignote.loading.process import ServerProcess, raise_failure
 from arignote.loading.server import describe, failure_message
+from arignote.loading.shapes import Shapes, shapes_of
 
 OWN = """
 import subprocess

@@ -8,6 +8,7 @@ import torch
 
 from arignote.data.base import Batch
 from arignote.data.images import normalise
+from arignote.loading.pool import Want
 from arignote.trainer.placing import Placing, channel_numbers, normalised
 
 MEAN, DEVIATION = (120.3, 7.0, 99.99), (1.0, 63.1, 0.37)
@@ -27,11 +28,16 @@ def test_the_device_normalises_to_the_same_bits() -> None:
     np.testing.assert_array_equal(found.numpy(), expected)
 
 
+def wanted(count: int) -> Want:
+    return Want("train", 3, np.arange(count))
+
+
 @pytest.mark.parametrize("channels_last", [False, True])
 @pytest.mark.parametrize("double", [False, True])
 def test_how_images_lie_in_memory(channels_last: bool, double: bool) -> None:
     placing = Placing(CPU, double, channels_last, STATISTICS)
-    inputs, targets = placing.place(Batch(torch.from_numpy(images()), torch.arange(5)))
+    batch = Batch(torch.from_numpy(images()), torch.arange(5))
+    inputs, targets = placing.place(batch, wanted(5))
     form = torch.channels_last if channels_last else torch.contiguous_format
     assert inputs.is_contiguous(memory_format=form)
     assert inputs.dtype == (torch.float64 if double else torch.float32)
@@ -40,5 +46,5 @@ def test_how_images_lie_in_memory(channels_last: bool, double: bool) -> None:
 
 def test_what_is_no_image_stays_as_it_is() -> None:
     tokens = torch.arange(6).reshape(2, 3)
-    inputs, _ = Placing(CPU, False, True).place(Batch(tokens, tokens))
+    inputs, _ = Placing(CPU, False, True).place(Batch(tokens, tokens), wanted(2))
     assert inputs is tokens

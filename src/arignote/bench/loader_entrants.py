@@ -30,9 +30,10 @@ from arignote.data.class_folders import IMAGES, labels, paths
 from arignote.data.open import open_data
 from arignote.data.sharding import Indices
 from arignote.errors import ArignoteError
-from arignote.loading.pool import Pool, shapes_of
+from arignote.loading.pool import Pool
 from arignote.loading.process import ServerProcess
 from arignote.loading.server import describe
+from arignote.loading.shapes import shapes_of
 from arignote.registry import DATA
 from arignote.trainer.feed import LoadedFeed
 

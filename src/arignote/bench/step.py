@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
+import numpy as np
 import torch
 from torch.nn.parallel import DistributedDataParallel
 
@@ -38,6 +39,7 @@ from arignote.config.model_source import find_model
 from arignote.config.settings import Settings
 from arignote.errors import UserError
 from arignote.frameworks.seeds import seed_build
+from arignote.loading.pool import Want
 from arignote.models.base import Model
 from arignote.trainer.device_defaults import wants_channels_last, with_device_defaults
 from arignote.trainer.placing import Placing
@@ -187,7 +189,9 @@ class Shop:
         placing = Placing(CPU, double=False, channels_last=last)
 
         def forward_backward() -> None:
-            loss = model.loss(placing.place(self.ours.batch))
+            batch = self.ours.batch
+            want = Want("train", 0, np.arange(len(batch.targets)))
+            loss = model.loss(placing.place(batch, want))
             loss.backward()  # type: ignore[no-untyped-call]
             # A loop that prints a loss, or stops at NaN, reads it.
             loss.item()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -12,6 +13,8 @@ from arignote.errors import UserError, unknown
 NONE = "none"
 WINDOWS = ("crop", "resized-crop")
 """Steps that say which part of the image is the sample: one of them at most, and first."""
+DEVICE_STEPS = ("crop", "mirror")
+"""Steps that move pixels and change none, which a device can do too."""
 
 Strength = Annotated[float, Field(ge=0, le=1)]
 
@@ -94,6 +97,39 @@ def parse_augment(text: str) -> tuple[Step, ...]:
                 f"augmentation {text}: {name} says which part of the image is used: put it first"
             )
     return tuple(Step(spec.name, _options(spec)) for spec in specs)
+
+
+def check_device_steps(names: Iterable[str]) -> None:
+    """Check that the steps called `names` are such that a device can do them.
+
+    Raises:
+        UserError: one is not.
+    """
+    for name in names:
+        if name not in DEVICE_STEPS:
+            raise UserError(
+                f"loading.augment='device' knows {' and '.join(DEVICE_STEPS)}, got {name}: leave "
+                "loading.augment at 'loader', or that step out of train.augment"
+            )
+
+
+def check_device_augment(normalise: str, augment: str, mix: str) -> None:
+    """Check what `loading.augment="device"` does not go with.
+
+    Raises:
+        UserError: `loading.normalise`, `train.augment` or `train.mix`.
+    """
+    if normalise != "device":
+        raise UserError(
+            "loading.augment='device' hands over images as bytes, got loading.normalise="
+            f"{normalise!r}: set it to 'device' too"
+        )
+    if mix != NONE:
+        raise UserError(
+            f"loading.augment='device' does not mix images, got train.mix={mix!r}: leave "
+            "loading.augment at 'loader', or set train.mix to 'none'"
+        )
+    check_device_steps(step.name for step in parse_augment(augment))
 
 
 def _options(spec: Spec) -> StepOptions:

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
-from arignote.config.augment_options import parse_augment
+from arignote.config.augment_options import check_device_augment, parse_augment
 from arignote.config.mix_options import parse_mix
 from arignote.errors import UserError
 
@@ -143,10 +143,16 @@ class Loading(Section):
     loaders: Annotated[int, Field(ge=0, le=1024)] | None = None
     """Processes a worker; 0: it loads its batches itself; unset: as many as the worker has cores,
     at most 4, for data whose samples are read once they are asked for; 0 for data in memory."""
+    start: Literal["worker", "mpi_spawn"] = "worker"
+    """Who starts the process that a worker's loaders are forked from: the worker, before it joins
+    MPI, or MPI_Comm_spawn, for which many clusters' MPI is not set up."""
     ahead_mib: Annotated[int, Field(ge=1, le=2**20)] = 256
     """Memory of each worker for batches that are made ahead, in MiB; two batches always fit."""
     normalise: Literal["loader", "device"] = "loader"
     """device: images are bytes until they are there, a quarter of the memory and of the copying."""
+    augment: Literal["loader", "device"] = "loader"
+    """device (needs normalise="device"): loaders hand over whole images, which are cropped and
+    mirrored there; for `train.augment` of no other steps, and without `train.mix`."""
     timeout_seconds: Annotated[float, Field(gt=0, le=10**6)] = 120.0
     """How long a worker waits for a batch before it names the loader, and the file it is at."""
 
@@ -275,4 +281,9 @@ class Settings(Section):
                 f"schedule.horizon_epochs={horizon:g} comes before the end, train.epochs={epochs}: "
                 "the learning rate would be 0 from there on; raise it, or set it to 0"
             )
+        if self.loading.augment == "device":
+            try:
+                check_device_augment(self.loading.normalise, self.train.augment, self.train.mix)
+            except UserError as error:
+                raise ValueError(str(error)) from None
         return self

@@ -1,4 +1,4 @@
-"""What a worker is fed of its data set: images as bytes where its device normalises them."""
+"""What a worker is fed of its data set: images as bytes where its device does the rest."""
 
 from __future__ import annotations
 
@@ -21,13 +21,17 @@ class ByteImages(ArrayDataset):
     """The samples of an image set before they are normalised: (H, W, C) uint8.
 
     A quarter of the memory, and of what is copied to the device, of float32.
+
+    Args:
+        whole: before they are cropped and mirrored too: see `ImageDataset.windows`.
     """
 
     input_type = np.uint8
 
-    def __init__(self, images: ImageDataset) -> None:
-        channels, height, width = images.sample_shape
-        self.classes, self.sample_shape = images.classes, (height, width, channels)
+    def __init__(self, images: ImageDataset, *, whole: bool) -> None:
+        channels, *size = images.sample_shape
+        self.sample_shape = (*(images.whole_size if whole else size), channels)
+        self.classes, self._whole = images.classes, whole
         self.train_size, self.validation_size = images.train_size, images.validation_size
         self._images = images
 
@@ -48,7 +52,10 @@ class ByteImages(ArrayDataset):
         Raises:
             DataError: an image cannot be read.
         """
-        self._images.load_images(split, indices, out.inputs, seed=seed, epoch=epoch)
+        if self._whole:
+            self._images.load_whole(split, indices, out.inputs)
+        else:
+            self._images.load_images(split, indices, out.inputs, seed=seed, epoch=epoch)
         self._images.write_targets(split, indices, out.targets, seed=seed, epoch=epoch)
 
 
@@ -56,15 +63,21 @@ def fed_dataset(dataset: Dataset, settings: Settings) -> Dataset:
     """What a worker is fed of `dataset`: mixed, and as bytes, as the settings say.
 
     Raises:
-        UserError: what is no set of images of ours is to be mixed, or normalised by the device.
+        UserError: what is no set of images of ours is to be mixed, or left to the device; or that
+            would take more than to cut and mirror.
     """
-    mix, normalise = parse_mix(settings.train.mix), settings.loading.normalise
+    mix, loading = parse_mix(settings.train.mix), settings.loading
     if mix is not None:
         images = _expect_images(dataset, f"train.mix={settings.train.mix}", "none")
         dataset = MixedImages(images, mix)
-    if normalise == "loader":
+    if loading.normalise == "loader":
         return dataset
-    return ByteImages(_expect_images(dataset, f"loading.normalise={normalise}", "loader"))
+    images = _expect_images(dataset, f"loading.normalise={loading.normalise}", "loader")
+    whole = loading.augment == "device"
+    if whole:
+        # A model's own `data` may have been told other steps than `train.augment`.
+        images.windows("train", np.zeros(0, np.int64))
+    return ByteImages(images, whole=whole)
 
 
 def _expect_images(dataset: Dataset, setting: str, default: str) -> ImageDataset:

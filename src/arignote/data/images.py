@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from arignote.config.augment_options import check_device_steps
 from arignote.data.arrays import ArrayDataset, Arrays, Targets
 from arignote.data.augmentation.base import Augmentation
 from arignote.data.augmentation.chain import apply_steps, open_steps
@@ -19,6 +20,7 @@ from arignote.data.pixels import Images
 from arignote.data.sharding import Indices
 from arignote.data.stages import stage
 from arignote.data.statistics import Statistics, count_values, statistics
+from arignote.data.windows import Size, Windows, drawn_windows, middle_windows
 
 if TYPE_CHECKING:
     import torch
@@ -126,6 +128,34 @@ class ImageDataset(ArrayDataset):
         with stage("copy"):
             out[:] = images
 
+    @property
+    def whole_size(self) -> Size:
+        """Of the images before a window is cut out of them."""
+        return self._size
+
+    def load_whole(self, split: Split, indices: Indices, out: Images) -> None:
+        """Write images of `whole_size`, never augmented, to `out` (N, H, W, C) uint8.
+
+        Raises:
+            DataError: an image cannot be read.
+        """
+        images = self._images(split, indices)
+        with stage("copy"):
+            out[:] = images
+
+    def windows(self, split: Split, indices: Indices, *, seed: int = 0, epoch: int = 0) -> Windows:
+        """What of `load_whole` becomes what `load_images` gives.
+
+        Raises:
+            UserError: that takes more than to cut and mirror.
+        """
+        if split == "validation":
+            return middle_windows(len(indices), self._size, self.whole_size)
+        bits = sample_bits(indices, seed=seed, epoch=epoch)
+        windows, remaining = drawn_windows(self._steps, bits, self._size, self.whole_size)
+        check_device_steps(step.name for step in remaining)
+        return windows
+
     def _training_images(
         self, indices: Indices, bits: Bits
     ) -> tuple[Images, Sequence[Augmentation]]:
@@ -145,6 +175,10 @@ class ImageDataset(ArrayDataset):
             inputs.new_tensor(numbers)[:, None, None] for numbers in (self.mean, self.deviation)
         )
         return ((inputs * scale + shift) / 255).clamp_(0, 1)
+
+    @property
+    def _size(self) -> Size:
+        return self.sample_shape[1], self.sample_shape[2]
 
     @cached_property
     def _statistics(self) -> Statistics:

@@ -190,7 +190,3 @@ class MixedImages(ImageDataset):
     def _plan(self, indices: Indices, *, seed: int, epoch: int) -> Plan:
         bits = sample_bits(indices, seed=seed, epoch=epoch)
         return draw_plan(bits, samples=self.train_size, alpha=self._mix.alpha)
-
-    @property
-    def _size(self) -> tuple[int, int]:
-        return self.sample_shape[1], self.sample_shape[2]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,7 @@ from arignote.config.spec import Spec, parse_options
 from arignote.data.arguments import expect_folder
 from arignote.data.augmentation.base import Augmentation
 from arignote.data.augmentation.chain import apply_steps
-from arignote.data.augmentation.crop import Crop, corners
-from arignote.data.augmentation.mirror import Mirror, mirrored
+from arignote.data.augmentation.crop import Crop
 from arignote.data.augmentation.resized_crop import ResizedCrop
 from arignote.data.base import Split
 from arignote.data.draws import Bits, sample_bits
@@ -23,7 +23,8 @@ from arignote.data.pixels import Images
 from arignote.data.shard_index import CHANNELS, read_index, read_labels
 from arignote.data.sharding import Indices
 from arignote.data.stages import show, stage
-from arignote.data.stored_images import StoredImages, Windows
+from arignote.data.stored_images import StoredImages
+from arignote.data.windows import Size, Windows, drawn_windows, middle_windows
 from arignote.errors import DataError, UserError
 
 _FORM = "shards:DIR[,size=N]"
@@ -69,7 +70,7 @@ class Shards(ImageDataset):
             "train": StoredImages(folder, index.train, index.size),
             "validation": StoredImages(folder, index.validation, index.size),
         }
-        self._room = index.size - size
+        self._stored_size = index.size
         self.skipped = index.skipped
         super().__init__(
             classes=index.classes,
@@ -91,6 +92,11 @@ class Shards(ImageDataset):
         folder = expect_folder(spec, _FORM)
         return cls(folder, parse_options(ShardsOptions, spec, "data set shards"), augment=augment)
 
+    @property
+    def whole_size(self) -> Size:
+        """As stored: see `ImageDataset.whole_size`."""
+        return self._stored_size, self._stored_size
+
     def load_images(
         self, split: Split, indices: Indices, out: Images, *, seed: int = 0, epoch: int = 0
     ) -> None:
@@ -99,11 +105,12 @@ class Shards(ImageDataset):
         Raises:
             DataError: a shard cannot be mapped.
         """
+        size, whole = self._size, self.whole_size
         if split == "validation":
-            self._copy(split, indices, self._middle(len(indices)), out)
+            self._copy(split, indices, middle_windows(len(indices), size, whole), out)
             return
-        steps = self._steps
-        if steps and isinstance(steps[0], Crop) and not self._room:
+        steps: Sequence[Augmentation] = self._steps
+        if steps and isinstance(steps[0], Crop) and size == whole:
             super().load_images(split, indices, out, seed=seed, epoch=epoch)
             return
         bits = sample_bits(indices, seed=seed, epoch=epoch)
@@ -111,21 +118,20 @@ class Shards(ImageDataset):
             self._cut(steps[0], indices, bits, out)
             steps = steps[1:]
         else:
-            windows, steps = self._windows(bits)
+            windows, steps = drawn_windows(steps, bits, size, whole)
             self._copy(split, indices, windows, out)
         if steps:
             with stage("augment"):
                 out[:] = apply_steps(steps, out, bits)
 
-    def _windows(self, bits: Bits) -> tuple[Windows, tuple[Augmentation, ...]]:
-        """What is copied of samples that have `bits` (N,), and the steps that remain then."""
-        windows, steps = self._middle(len(bits)), self._steps
-        if steps and isinstance(steps[0], Crop):
-            y, x = corners((self._room, self._room), bits)
-            windows, steps = windows._replace(y=y, x=x), steps[1:]
-        if steps and isinstance(steps[0], Mirror):
-            windows, steps = windows._replace(mirrored=mirrored(bits)), steps[1:]
-        return windows, steps
+    def load_whole(self, split: Split, indices: Indices, out: Images) -> None:
+        """Copy all that is stored: see `ImageDataset.load_whole`.
+
+        Raises:
+            DataError: a shard cannot be mapped.
+        """
+        everything = middle_windows(len(indices), self.whole_size, self.whole_size)
+        self._copy(split, indices, everything, out)
 
     def _copy(self, split: Split, indices: Indices, windows: Windows, out: Images) -> None:
         with stage("copy"):
@@ -139,13 +145,10 @@ class Shards(ImageDataset):
             show("")
 
     def _images(self, split: Split, indices: Indices) -> Images:
-        images = np.empty((len(indices), *self.sample_shape[1:], CHANNELS), np.uint8)
-        self._stored[split].copy(indices, self._middle(len(indices)), images)
+        images = np.empty((len(indices), *self._size, CHANNELS), np.uint8)
+        windows = middle_windows(len(indices), self._size, self.whole_size)
+        self._stored[split].copy(indices, windows, images)
         return images
-
-    def _middle(self, count: int) -> Windows:
-        corner = np.full(count, self._room // 2)
-        return Windows(corner, corner, np.zeros(count, bool))
 
 
 def _allow_open_files(folder: Path, shards: int) -> None:

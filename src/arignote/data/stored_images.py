@@ -3,27 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from arignote.data.pixels import Images
 from arignote.data.shard_index import CHANNELS, ShardFile, SplitIndex, check_shard
 from arignote.data.sharding import Indices
 from arignote.data.stages import show
+from arignote.data.windows import Windows
 from arignote.errors import DataError
-
-
-class Windows(NamedTuple):
-    """What is wanted of each of N images."""
-
-    y: Indices
-    """Its first row, (N,)."""
-    x: Indices
-    """Its first column, (N,)."""
-    mirrored: npt.NDArray[np.bool_]
-    """Whether left and right change places, (N,)."""
 
 
 class StoredImages:
@@ -45,7 +33,7 @@ class StoredImages:
         self._maps: list[Images | None] = [None] * len(split.shards)
 
     def copy(self, indices: Indices, windows: Windows, out: Images) -> None:
-        """Copy windows of the images `indices` (N,) to `out` (N, height, width, 3).
+        """Copy windows of the images `indices` (N,), inside them, to `out` (N, height, width, 3).
 
         Raises:
             DataError: a shard cannot be mapped.

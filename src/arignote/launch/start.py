@@ -99,8 +99,14 @@ def check(settings: Settings, *, resume: bool = False) -> None:
             "train.batch_norm=synchronised has all workers meet in every layer, and with "
             f"{settings.run.rule} they do not keep step: use local, or another rule"
         )
-    hosts = place(settings.launch, centre=options.has_centre).hosts
-    check_placement(exchange, devices=settings.launch.devices, hosts=max(1, len(hosts)))
+    placement = place(settings.launch, centre=options.has_centre)
+    hosts = max(1, len(placement.hosts))
+    check_placement(exchange, devices=settings.launch.devices, hosts=hosts)
+    if settings.loading.start == "mpi_spawn" and placement.processes == 1:
+        raise UserError(
+            "loading.start='mpi_spawn' is for workers that MPI starts, and one worker runs without "
+            "MPI: leave it at 'worker', or use -n 2"
+        )
     if settings.train.weights and not resume:
         _check_weights(settings)
     if settings.run.data:

@@ -6,78 +6,27 @@ all of them at once. What is in a batch does not depend on their number: an orde
 
 from __future__ import annotations
 
-import math
+import mmap
 import time
+from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-import numpy as np
-
-from arignote.data.arrays import ArrayDataset, Arrays
-from arignote.data.base import Batch, Dataset, Split
+from arignote.data.arrays import Arrays
+from arignote.data.base import Split
 from arignote.data.sharding import Indices, worker_slice
 from arignote.data.stages import VIEW_BYTES
 from arignote.errors import LoaderError
-from arignote.loading.arena import Arena, aligned
+from arignote.loading.arena import Arena
 from arignote.loading.channel import Message
 from arignote.loading.loader import view
 from arignote.loading.loaders import Loaders
 from arignote.loading.process import ServerProcess, raise_failure
+from arignote.loading.shapes import Shapes, place_bytes
 
 _Key: TypeAlias = tuple[str, int, bytes]
 """Split, epoch and samples of a batch."""
-
-
-@dataclass(frozen=True)
-class Shapes:
-    """Of one sample; dtypes as NumPy names them."""
-
-    input_type: str
-    input_shape: tuple[int, ...]
-    target_type: str
-    target_shape: tuple[int, ...]
-
-    @classmethod
-    def of(cls, arrays: Arrays) -> Shapes:
-        """As in a batch."""
-        inputs, targets = arrays
-        return cls(str(inputs.dtype), inputs.shape[1:], str(targets.dtype), targets.shape[1:])
-
-    def places(self, samples: int, begin: int) -> dict[str, dict[str, Any]]:
-        """Where indices, inputs and targets of a batch are, in a block that begins there."""
-        places, at = {}, begin
-        for name, dtype, shape in (
-            ("indices", "int64", ()),
-            ("inputs", self.input_type, self.input_shape),
-            ("targets", self.target_type, self.target_shape),
-        ):
-            place: dict[str, Any] = {"dtype": dtype, "shape": [samples, *shape], "at": at}
-            places[name] = place
-            at += aligned(_bytes(place))
-        return places
-
-    def size_bytes(self, samples: int) -> int:
-        """Of such a block."""
-        return sum(aligned(_bytes(place)) for place in self.places(samples, 0).values())
-
-
-def shapes_of(dataset: Dataset) -> dict[Split, Shapes]:
-    """Of each split; of a data set that is not ours its first sample there decides."""
-    if isinstance(dataset, ArrayDataset):
-        return {
-            "train": Shapes.of(dataset.new_arrays("train", 1)),
-            "validation": Shapes.of(dataset.new_arrays("validation", 1)),
-        }
-    first = np.zeros(1, np.int64)
-    train = _shapes_in(dataset.train_batch(first, seed=0, epoch=0))
-    # Targets may differ: soft in training, classes in validation.
-    other = _shapes_in(dataset.validation_batch(first)) if dataset.validation_size else train
-    return {"train": train, "validation": other}
-
-
-def _shapes_in(batch: Batch) -> Shapes:
-    return Shapes.of(Arrays(batch.inputs.numpy(), batch.targets.numpy()))
 
 
 @dataclass(frozen=True)
@@ -139,13 +88,18 @@ class Pool:
         self._numbers: dict[_Key, int] = {}
         """Of those that nobody has taken."""
         self._next = 0
-        self._used: int | None = None
-        """The batch that the trainer has."""
+        self._used: deque[int] = deque()
+        """The batches that the trainer has, in the order in which it took them."""
 
     @property
     def memory_bytes(self) -> int:
         """For batches."""
         return self._arena.size_bytes
+
+    @property
+    def memory(self) -> mmap.mmap:
+        """In which all batches are."""
+        return self._arena.memory
 
     def ask(self, want: Want) -> bool:
         """Have a batch made, if there is room for it; whether it is (or was) begun."""
@@ -170,8 +124,19 @@ class Pool:
             self.loaders.order(loader, {**order, **cut})
         return True
 
+    def made(self, want: Want) -> bool:
+        """Whether a batch that was asked for is there, and good."""
+        number = self._numbers.get(want.key)
+        if number is None:
+            return False
+        self._hear(0.0)
+        batch = self._batches[number]
+        return not batch.pieces_left and batch.failure is None
+
     def take(self, want: Want) -> Arrays:
         """The batch, once it is made; it stays as it is until `release`.
+
+        One that is taken beside others must be `made`: there may be no room to make it.
 
         Raises:
             LoaderError: it is not made in time, or its loader ends again and again.
@@ -181,18 +146,18 @@ class Pool:
         while not self.ask(want):
             # What was ordered last makes room for what is needed now.
             self._forget(max(self._numbers, key=self._numbers.__getitem__))
-        self._used = self._numbers.pop(want.key)
-        batch = self._batches[self._used]
+        number = self._numbers.pop(want.key)
+        self._used.append(number)
+        batch = self._batches[number]
         self._wait_for(batch)
         if batch.failure is not None:
             raise_failure(batch.failure)
         return batch.arrays
 
     def release(self) -> None:
-        """The batch that was taken last is used no more."""
-        if self._used is not None:
-            self._arena.give_back(self._batches.pop(self._used).begin)
-            self._used = None
+        """Of the batches that were taken, the first is used no more."""
+        if self._used:
+            self._arena.give_back(self._batches.pop(self._used.popleft()).begin)
 
     def close(self) -> None:
         """No loader is left when this returns."""
@@ -215,23 +180,21 @@ class Pool:
         deadline = time.monotonic() + self._timeout_seconds
         while batch.pieces_left:
             left = deadline - time.monotonic()
-            for answer in self.loaders.hear(left):
-                other = self._batches[answer["batch"]]
-                other.pieces_left -= 1
-                if "failure" in answer:
-                    other.failure = answer
+            self._hear(left)
             if left <= 0 and batch.pieces_left:
                 waited = f"{self._timeout_seconds:g} s (loading.timeout_seconds)"
                 raise LoaderError(self.loaders.who_stalls(waited))
 
-
-def _bytes(place: dict[str, Any]) -> int:
-    size: int = np.dtype(place["dtype"]).itemsize * math.prod(place["shape"])
-    return size
+    def _hear(self, seconds: float) -> None:
+        for answer in self.loaders.hear(seconds):
+            batch = self._batches[answer["batch"]]
+            batch.pieces_left -= 1
+            if "failure" in answer:
+                batch.failure = answer
 
 
 def _part(place: dict[str, Any], part: slice) -> dict[str, Any]:
     """A contiguous part of the array at a place."""
-    each = _bytes({**place, "shape": place["shape"][1:]})
+    each = place_bytes({**place, "shape": place["shape"][1:]})
     shape = [part.stop - part.start, *place["shape"][1:]]
     return {**place, "shape": shape, "at": place["at"] + part.start * each}

@@ -13,13 +13,11 @@ import torch
 
 from arignote.config.settings import Settings
 from arignote.config.spec import parse_spec
+from arignote.data.arrays import Arrays
 from arignote.data.base import Batch, Dataset, Split
-from arignote.data.byte_images import fed_dataset
 from arignote.data.sharding import Indices
 from arignote.data.stages import STAGES, take_seconds
-from arignote.loading.pool import Pool, Want, shapes_of
-from arignote.loading.process import ServerProcess
-from arignote.loading.server import describe
+from arignote.loading.pool import Pool, Want
 from arignote.registry import DATA
 
 _MOST_UNASKED = 4
@@ -135,8 +133,7 @@ class LoadedFeed(Feed):
 
     def _take(self, want: Want) -> Batch:
         self._pool.release()
-        arrays = self._pool.take(want)
-        return Batch(torch.from_numpy(arrays.inputs), torch.from_numpy(arrays.targets))
+        return as_batch(self._pool.take(want))
 
     def _order(self, split: Split, wants: Sequence[Want]) -> None:
         # What was foreseen and does not come would keep its room for ever.
@@ -144,6 +141,11 @@ class LoadedFeed(Feed):
         for want in wants:
             if not self._pool.ask(want):
                 break
+
+
+def as_batch(arrays: Arrays) -> Batch:
+    """The same memory as tensors."""
+    return Batch(torch.from_numpy(arrays.inputs), torch.from_numpy(arrays.targets))
 
 
 def loader_count(settings: Settings) -> int:
@@ -155,43 +157,3 @@ def loader_count(settings: Settings) -> int:
         return 0
     threads = int(os.environ.get("OMP_NUM_THREADS", "0"))
     return min(_MOST_UNASKED, threads or len(os.sched_getaffinity(0)))
-
-
-def open_feed(
-    settings: Settings,
-    dataset: Dataset,
-    server: ServerProcess | None,
-    *,
-    own_data: bool,
-    samples: int,
-    worker: int,
-) -> Feed:
-    """Loaders where they are wanted.
-
-    Args:
-        server: begun if the settings want loaders.
-        own_data: the model's `data` opens the data set: then it has loaders only when told to.
-        samples: the most that a batch has.
-        worker: its rank.
-
-    Raises:
-        UserError: see `fed_dataset`.
-    """
-    fed = fed_dataset(dataset, settings)
-    if server is None:
-        return OwnFeed(fed, settings.run.seed)
-    if own_data and settings.loading.loaders is None:
-        server.close()
-        return OwnFeed(fed, settings.run.seed)
-    pool = Pool(
-        server,
-        describe(settings, dataset, own_data=own_data),
-        shapes_of(fed),
-        loaders=loader_count(settings),
-        samples=samples,
-        ahead_bytes=settings.loading.ahead_mib * 2**20,
-        timeout_seconds=settings.loading.timeout_seconds,
-        seed=settings.run.seed,
-        worker=worker,
-    )
-    return LoadedFeed(pool)

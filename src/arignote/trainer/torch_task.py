@@ -22,16 +22,17 @@ from arignote.errors import UserError
 from arignote.exchange.base import Route
 from arignote.frameworks.seeds import seed_build, seed_worker
 from arignote.frameworks.torch_replica import TorchReplica
+from arignote.loading.pool import Want
 from arignote.loading.process import ServerProcess
 from arignote.models.base import Model
 from arignote.recorder.phases import Recorder
 from arignote.rules.base import Bring
 from arignote.trainer.batch_norm import synchronise_batch_norm
-from arignote.trainer.device_defaults import wants_channels_last, with_device_defaults
-from arignote.trainer.feed import open_feed
+from arignote.trainer.device_defaults import with_device_defaults
 from arignote.trainer.mixed_targets import check_loss, right_class
+from arignote.trainer.open_feed import open_feed
 from arignote.trainer.parts import Parts
-from arignote.trainer.placing import Placing, channel_numbers
+from arignote.trainer.placing import open_placing
 from arignote.trainer.schedule import learning_rate_factor
 from arignote.trainer.task import Task
 
@@ -76,12 +77,7 @@ class TorchTask(Task):
         self._fp64 = settings.train.precision == "fp64"
         self._amp, scaler = self._precision()
         module = self._build()
-        self._placing = Placing(
-            device,
-            double=self._fp64,
-            channels_last=wants_channels_last(settings, module),
-            statistics=self._device_statistics(),
-        )
+        self._placing = open_placing(settings, self.dataset, module, device)
         optimizer = model.optimizer(p for p in module.parameters() if p.requires_grad)
         self.replica: TorchReplica = TorchReplica(
             module,
@@ -103,6 +99,7 @@ class TorchTask(Task):
             server,
             own_data=type(model).data is not Model.data,
             samples=max(self._parts.most_samples, VALIDATION_BATCH_SIZE),
+            device=device,
             worker=world.rank,
         )
         seed_worker(settings.run.seed, world.rank)
@@ -122,12 +119,6 @@ class TorchTask(Task):
             module = module.double()
         self.model.module = module
         return module
-
-    def _device_statistics(self) -> tuple[torch.Tensor, torch.Tensor] | None:
-        if self.settings.loading.normalise == "loader":
-            return None
-        mean, deviation = self.dataset.mean, self.dataset.deviation
-        return channel_numbers(mean, self.device), channel_numbers(deviation, self.device)
 
     def _precision(self) -> tuple[torch.dtype | None, torch.amp.GradScaler | None]:
         """The dtype to autocast to, and the loss scaler that fp16 needs."""
@@ -164,7 +155,7 @@ class TorchTask(Task):
         batch = self.feed.train(epoch, asked)
         recorder.end("wait")
         self.feed.order(self._parts.upcoming(epoch, consumed, part))
-        batch = self._placing.place(batch)
+        batch = self._placing.place(batch, Want("train", epoch, asked))
         epochs_done = epoch + consumed / self.train_size
         self._set_rate(epochs_done)
         if not self.replica.module.training:
@@ -245,19 +236,18 @@ class TorchTask(Task):
         self.replica.module.eval()
         rank, workers = (0, 1) if alone else (self.world.rank, self.world.size)
         own = worker_slice(self.dataset.validation_size, rank=rank, workers=workers)
-        starts = range(own.start, own.stop, VALIDATION_BATCH_SIZE)
         batches = [
             np.arange(start, min(start + VALIDATION_BATCH_SIZE, own.stop), dtype=np.int64)
-            for start in starts
+            for start in range(own.start, own.stop, VALIDATION_BATCH_SIZE)
         ]
-        for start, raw in zip(starts, self.feed.validation(batches), strict=False):
+        for indices, raw in zip(batches, self.feed.validation(batches), strict=False):
             if stopping():
                 return
-            batch = self._placing.place(raw)
+            batch = self._placing.place(raw, Want("validation", 0, indices))
             with self._autocast():
                 loss = float(self.model.loss(batch))
             top1, top5 = self._error(batch.targets, 1), self._error(batch.targets, 5)
-            recorder.val_error(start, loss, top1, top5, samples=len(batch.targets))
+            recorder.val_error(int(indices[0]), loss, top1, top5, samples=len(batch.targets))
 
     def loading(self) -> dict[str, Any]:
         """See `Task.loading`."""

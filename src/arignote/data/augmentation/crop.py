@@ -2,7 +2,7 @@
 
 An eighth of the side is added at each border, and a window of the size before is cut at a
 random place (for CIFAR-10's 32 pixels this is the usual padding by 4; He et al. 2015 pad with
-zeros). What has a window of its own to cut (`data.shards`) uses `corners` alone.
+zeros). What has a window of its own to cut uses `corners` alone: see `data.windows`.
 """
 
 from __future__ import annotations
@@ -31,12 +31,17 @@ class Crop(Augmentation):
     def apply(self, images: Images, bits: Bits) -> Images:
         """See `Augmentation.apply`."""
         height, width = images.shape[1:3]
-        pad_y, pad_x = height // 8, width // 8
+        pad_y, pad_x = margins((height, width))
         y, x = corners((2 * pad_y, 2 * pad_x), bits)
         padded = np.pad(images, ((0, 0), (pad_y, pad_y), (pad_x, pad_x), (0, 0)), mode="reflect")
         windows = sliding_window_view(padded, (height, width), axis=(1, 2))
         cropped: Images = windows[np.arange(len(images)), y, x]
         return cropped.transpose(0, 2, 3, 1)
+
+
+def margins(size: tuple[int, int]) -> tuple[int, int]:
+    """What is added at each border of an image of `size` (H, W): rows, columns."""
+    return size[0] // 8, size[1] // 8
 
 
 def corners(room: tuple[int, int], bits: Bits) -> tuple[Indices, Indices]:
