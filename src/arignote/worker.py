@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from arignote import failure, log
+from arignote import accelerator, failure, log
 from arignote.checkpoint.store import CheckpointStore
 from arignote.comm.base import World
 from arignote.comm.crew import Crew
@@ -196,11 +196,13 @@ def pick_device(devices: list[str], rank: int) -> torch.device:
         UserError: it is not on this host.
     """
     device = torch.device(devices[rank] if devices else "cpu")
-    if device.type == "cuda":
-        count = torch.cuda.device_count()
+    if accelerator.is_one(device):
+        problem, count = accelerator.why_none(), accelerator.count()
+        if problem:
+            raise UserError(f"worker {rank} cannot use device {device}: {problem}")
         if (device.index or 0) >= count:
             raise UserError(f"device {device} does not exist here: this host has {count} of them")
-        torch.cuda.set_device(device)
+        accelerator.use(device)
     return device
 
 

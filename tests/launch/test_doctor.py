@@ -48,7 +48,9 @@ def probes(monkeypatch):
         "ULFM": "no",
         "CUDA-aware MPI": "no",
     }
-    answers = SimpleNamespace(mpi=(mpi, ""), torch=({"torch": "2.9", "devices": []}, ""))
+    answers = SimpleNamespace(
+        mpi=(mpi, ""), torch=({"torch": "2.9", "devices": [], "mismatch": ""}, "")
+    )
 
     def probe(argv, environment):
         return answers.torch if "import json, torch" in argv[-1] else answers.mpi
@@ -124,7 +126,7 @@ def test_no_torch(probes):
 
 
 def test_gpus_without_a_cuda_aware_mpi(probes):
-    probes.torch = ({"torch": "2.9", "devices": ["H100", "H100"]}, "")
+    probes.torch = ({"torch": "2.9", "devices": ["H100", "H100"], "mismatch": ""}, "")
     diagnosis = doctor.examine()
     assert diagnosis.facts["devices"] == "cuda:0 H100, cuda:1 H100"
     assert diagnosis.advice == [
@@ -133,6 +135,12 @@ def test_gpus_without_a_cuda_aware_mpi(probes):
     # What examine() took out, it must find again.
     probes.mpi[0].update({"size": 2, "library": "MPI 1", "CUDA-aware MPI": "yes"})
     assert doctor.examine().advice == []
+
+
+def test_a_driver_that_is_too_old(probes):
+    problem = "the driver knows CUDA 12.2 at most and torch is built for 13.0: update the driver"
+    probes.torch = ({"torch": "2.11", "devices": [], "mismatch": problem}, "")
+    assert doctor.examine().advice == [f"torch cannot use the GPUs here: {problem}"]
 
 
 def test_little_memory(probes, monkeypatch):

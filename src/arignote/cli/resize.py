@@ -7,12 +7,13 @@ from pathlib import Path
 import click
 
 from arignote.cli.options import where_options
+from arignote.config.devices import EXAMPLE
 
 
 @click.command()
 @click.argument("run", required=False)
 @where_options
-@click.option("--devices", metavar="D,D", help="A device a worker: cuda:0,cuda:1 or cpu,cpu.")
+@click.option("--devices", metavar="D,D", help=f"A device a worker: {EXAMPLE} or cpu,cpu.")
 @click.option(
     "--timeout",
     "timeout_seconds",

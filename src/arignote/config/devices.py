@@ -1,4 +1,8 @@
-"""Device names: `cpu`, `cuda`, `cuda:1`, and Theano-MPI's `cuda0`, `cpu0`."""
+"""Device names: `cpu`, `cuda`, `cuda:1`, and Theano-MPI's `cuda0`, `cpu0`.
+
+torch calls a GPU `cuda`, in its builds for AMD's ROCm too. Here, and for what torch can do with one
+in `accelerator.py`, the word is known; everything else asks these two.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,17 @@ import re
 
 from arignote.errors import UserError
 
-_DEVICE = re.compile(r"^(cpu|cuda)(?::?(\d+))?$")
+CPU = "cpu"
+ACCELERATOR = "cuda"
+"""The kind of device that vectors may live on beside the CPU, as torch calls it."""
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+"""The variable that hides devices from a process."""
+EXAMPLE = f"{ACCELERATOR}:0,{ACCELERATOR}:1"
+"""What `--devices` looks like."""
+
+KINDS = f"(?:{CPU}|{ACCELERATOR})"
+"""As a regular expression."""
+_DEVICE = re.compile(rf"^({KINDS})(?::?(\d+))?$")
 
 
 def parse_device(text: str) -> str:
@@ -20,6 +34,14 @@ def parse_device(text: str) -> str:
     """
     match = _DEVICE.match(text.strip())
     if match is None:
-        raise UserError(f"got device {text.strip()!r}, expected cpu, cuda or cuda:N (as in cuda:0)")
+        raise UserError(
+            f"got device {text.strip()!r}, expected {CPU}, {ACCELERATOR} or {ACCELERATOR}:N "
+            f"(as in {ACCELERATOR}:0)"
+        )
     kind, index = match.groups()
-    return kind if kind == "cpu" or index is None else f"{kind}:{index}"
+    return kind if kind == CPU or index is None else f"{kind}:{index}"
+
+
+def is_accelerator(name: str) -> bool:
+    """Whether a device's name (`cuda:1`), or its type alone, is of an accelerator."""
+    return name.partition(":")[0] == ACCELERATOR

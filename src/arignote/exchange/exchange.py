@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from arignote import accelerator
 from arignote.comm.base import World
 from arignote.config.exchange_options import CodecOptions
 from arignote.exchange.base import Codec, Route, State
@@ -117,7 +118,7 @@ class Exchange:
             return vector if kept else vector.to(dtype)
         key = (vector.numel(), dtype)
         if key not in self._host:
-            pinned = vector.device.type == "cuda"
+            pinned = accelerator.is_one(vector.device)
             self._host[key] = torch.empty(vector.numel(), dtype=dtype, pin_memory=pinned)
         return self._host[key].copy_(vector)
 

@@ -14,6 +14,7 @@ from typing import Any
 import psutil
 from pydantic import BaseModel
 
+from arignote.config.devices import ACCELERATOR
 from arignote.config.load import resolve
 from arignote.config.settings import Launch
 from arignote.errors import UserError
@@ -23,10 +24,10 @@ from arignote.launch.placement import usable_cores
 from arignote.launch.start import prepare
 
 _PROBE = """
-import json, os, shutil
-facts = {}
+import json
 from mpi4py import MPI
-import ctypes
+from arignote.comm.cuda_aware import cuda_aware
+facts = {}
 facts["size"] = MPI.COMM_WORLD.size
 first_line = MPI.Get_library_version().strip("\\0 \\n").splitlines()[0]
 facts["library"] = " ".join(first_line.split(",")[0].split())
@@ -38,19 +39,17 @@ try:
     facts["ULFM"] = "yes"
 except Exception:
     facts["ULFM"] = "no"
-try:
-    query = ctypes.CDLL(None).MPIX_Query_cuda_support
-    facts["CUDA-aware MPI"] = "yes" if query() else "no"
-except AttributeError:
-    facts["CUDA-aware MPI"] = "yes" if os.environ.get("MPICH_GPU_SUPPORT_ENABLED") == "1" else "no"
+facts["CUDA-aware MPI"] = "yes" if cuda_aware() else "no"
 if MPI.COMM_WORLD.rank == 0:
     print("PROBE " + json.dumps(facts), flush=True)
 """
 
 _TORCH_PROBE = """
 import json, torch
-names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-print("PROBE " + json.dumps({"torch": torch.__version__, "devices": names}))
+from arignote import accelerator
+names = [accelerator.name(index) for index in range(accelerator.count())]
+mismatch = accelerator.mismatch()
+print("PROBE " + json.dumps({"torch": torch.__version__, "devices": names, "mismatch": mismatch}))
 """
 
 
@@ -135,7 +134,11 @@ def _examine_torch(facts: dict[str, str], advice: list[str]) -> None:
         return
     facts["torch"] = str(probe["torch"])
     devices = probe["devices"]
-    facts["devices"] = ", ".join(f"cuda:{i} {name}" for i, name in enumerate(devices)) or "cpu"
+    facts["devices"] = (
+        ", ".join(f"{ACCELERATOR}:{i} {name}" for i, name in enumerate(devices)) or "cpu"
+    )
+    if probe["mismatch"]:
+        advice.append(f"torch cannot use the GPUs here: {probe['mismatch']}")
     if devices and facts.get("CUDA-aware MPI") == "no":
         advice.append("this MPI is not CUDA-aware: vectors on GPUs go through host memory")
 

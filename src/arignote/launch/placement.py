@@ -9,7 +9,7 @@ from typing import Any
 
 import psutil
 
-from arignote.config.devices import parse_device
+from arignote.config.devices import is_accelerator, parse_device
 from arignote.config.settings import Launch
 from arignote.errors import UserError
 from arignote.launch.allocation import Allocation, find_allocation
@@ -104,8 +104,8 @@ def place(settings: Launch, *, centre: bool | None = None) -> Placement:
     _check_devices(settings)
     _check_memory(max((host.slots for host in hosts), default=workers + servers), servers)
     devices = [parse_device(device) for device in settings.devices]
-    if not hosts and any(device.startswith("cuda") for device in devices):
-        _check_cuda_here(devices)
+    if not hosts and any(map(is_accelerator, devices)):
+        _check_accelerators_here(devices)
     cores = usable_cores()
     local = max((host.slots for host in hosts), default=workers)
     threads = settings.threads or max(1, cores // local)
@@ -178,14 +178,14 @@ def usable_cores() -> int:
     return max(1, min(allowed or 1, physical or allowed or 1))
 
 
-def _check_cuda_here(devices: list[str]) -> None:
+def _check_accelerators_here(devices: list[str]) -> None:
     """Without torch: does this machine have the device files of so many GPUs?"""
     found = len(list(Path("/dev").glob("nvidia[0-9]*")))
     if Path("/dev/kfd").exists():
         return
     for device in devices:
         index = int(device.partition(":")[2] or 0)
-        if device.startswith("cuda") and index >= found:
+        if is_accelerator(device) and index >= found:
             raise UserError(
                 f"device {device} does not exist: this machine has {found} GPUs; use --devices "
                 "cpu,cpu or leave it out"

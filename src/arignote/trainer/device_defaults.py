@@ -18,11 +18,11 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from arignote import accelerator
 from arignote.config.rule_options import BSPOptions, parse_rule
 from arignote.config.settings import Settings
 
 _FUSED = ("sgd", "adam", "adamw")
-_BF16_CAPABILITY = (8, 0)
 
 
 def with_device_defaults(settings: Settings, device: torch.device, workers: int) -> Settings:
@@ -40,7 +40,7 @@ def with_device_defaults(settings: Settings, device: torch.device, workers: int)
 
 
 def _precision(device: torch.device) -> str:
-    if device.type == "cuda" and torch.cuda.get_device_capability(device) >= _BF16_CAPABILITY:
+    if accelerator.is_one(device) and accelerator.computes_bf16(device):
         return "bf16"
     return "fp32"
 

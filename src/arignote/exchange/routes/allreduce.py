@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import torch
 
+from arignote import accelerator
 from arignote.comm.base import World
+from arignote.config.devices import ACCELERATOR, CPU
 from arignote.exchange.base import Codec, Route, State
 
 
@@ -22,13 +24,13 @@ class Allreduce(Route):
     def __init__(self, world: World) -> None:
         super().__init__(world)
         if world.device_buffers:
-            self.devices = ("cpu", "cuda")  # type: ignore[misc]
+            self.devices = (CPU, ACCELERATOR)  # type: ignore[misc]
 
     def mean_(self, vector: torch.Tensor, codec: Codec, state: State, what: str) -> int:
         """One allreduce, one multiplication; see `Route.mean_`."""
         workers = self.world.size
-        if vector.device.type == "cuda":
-            torch.cuda.synchronize(vector.device)
+        if accelerator.is_one(vector.device):
+            accelerator.settle(vector.device)
         self.world.sum_(vector, what)
         vector.mul_(1 / workers)
         return 2 * (workers - 1) * vector.numel() * vector.element_size() // workers
