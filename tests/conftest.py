@@ -20,6 +20,7 @@ import pytest
 from xdist.scheduler import LoadScopeScheduling
 
 from arignote.comm.crew import form_crew
+from arignote.comm.location import locate
 from arignote.comm.serial import SerialWorld
 from arignote.comm.threads import run_threads, thread_worlds
 from arignote.config.load import nest, resolve
@@ -252,8 +253,11 @@ def train(tmp_path: Path) -> Callable[..., Result]:
 
         def build(world: Any) -> Trainer:
             crew, server = form_crew(world, 0), servers[world.rank] if servers else None
-            return build_trainer(resolved, crew, path, StopFlag(), server, resume=resume)
+            return build_trainer(
+                resolved, crew, where[world.rank], path, StopFlag(), server, resume=resume
+            )
 
+        where = run_threads(worlds, lambda world: locate(world, resolved.launch))
         with one_builds_at_a_time():
             trainers = run_threads(worlds, build, in_turns=True)
         if stop_at is not None:

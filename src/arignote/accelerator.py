@@ -6,11 +6,13 @@ device (Intel's `xpu`) these functions, and the names in `config/devices.py`, ar
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import torch
 
 from arignote.config.devices import ACCELERATOR, is_accelerator
+from arignote.topology.gpus import TorchBuild, why_no_gpu
 
 
 def is_one(device: torch.device) -> bool:
@@ -25,29 +27,20 @@ def available() -> bool:
 
 def why_none() -> str:
     """Why this process cannot compute on an accelerator; empty: it can."""
-    if torch.version.cuda is None and torch.version.hip is None:
-        return "its torch is built without CUDA"
-    if available():
-        return ""
-    return mismatch() or "its torch sees none"
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        if available():
+            return ""
+    version = torch.version
+    build = TorchBuild(str(torch.__version__), version.cuda or "", version.hip or "")
+    return why_no_gpu(build, newest=_newest_cuda(), said=str(said[0].message) if said else "")
 
 
-def mismatch() -> str:
-    """What is wrong between the driver and what torch is built for; empty: nothing, or no driver.
-
-    A driver runs everything that is built for its own major version of CUDA, or an older one.
-    """
-    built_for = torch.version.cuda
+def _newest_cuda() -> str:
+    """That the driver knows; empty: there is no driver, or torch does not ask one."""
     ask = getattr(torch._C, "_cuda_getDriverVersion", None)
-    if built_for is None or ask is None:
-        return ""
-    newest = int(ask())  # 1000 * major + 10 * minor; 0: no driver
-    if not 0 < newest < 1000 * int(built_for.partition(".")[0]):
-        return ""
-    return (
-        f"the driver knows CUDA {newest // 1000}.{newest % 1000 // 10} at most and torch is built "
-        f"for {built_for}: update the driver, or install a torch that is built for it"
-    )
+    number = int(ask()) if ask is not None and torch.version.cuda is not None else 0
+    return f"{number // 1000}.{number % 1000 // 10}" if number else ""
 
 
 def count() -> int:
@@ -68,6 +61,16 @@ def name(index: int) -> str:
 def identity(device: torch.device) -> str:
     """The same for one device in every process of a host, whatever number it has there."""
     return str(torch.cuda.get_device_properties(device).uuid)
+
+
+def pci_address(device: torch.device) -> str:
+    """As in `0000:3b:00.0`; empty where this torch does not tell."""
+    found: Any = torch.cuda.get_device_properties(device)
+    try:
+        domain, bus, slot = found.pci_domain_id, found.pci_bus_id, found.pci_device_id
+    except AttributeError:
+        return ""
+    return f"{domain:04x}:{bus:02x}:{slot:02x}.0"
 
 
 def memory_bytes(index: int) -> tuple[int, int]:

@@ -6,14 +6,13 @@ from pathlib import Path
 
 import click
 
-from arignote.cli.options import where_options
-from arignote.config.devices import EXAMPLE
+from arignote.cli.options import devices_option, where_options
 
 
 @click.command()
 @click.argument("run", required=False)
 @where_options
-@click.option("--devices", metavar="D,D", help=f"A device a worker: {EXAMPLE} or cpu,cpu.")
+@devices_option
 @click.option(
     "--timeout",
     "timeout_seconds",

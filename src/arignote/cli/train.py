@@ -8,8 +8,7 @@ from typing import Any
 
 import click
 
-from arignote.cli.options import placement_options
-from arignote.config.devices import EXAMPLE
+from arignote.cli.options import devices_option, placement_options
 from arignote.registry import DATA, MODELS, RULES, Registry
 
 _LATEST = "."
@@ -26,7 +25,7 @@ def _completes(registry: Registry) -> Any:
 @click.command(context_settings={"show_default": True})
 @click.argument("model", required=False, shell_complete=_completes(MODELS))
 @placement_options
-@click.option("--devices", metavar="D,D", help=f"A device a worker: {EXAMPLE} or cpu,cpu.")
+@devices_option
 @click.option(
     "--rule", metavar="RULE[:K=V,...]", shell_complete=_completes(RULES), help="When they exchange."
 )

@@ -11,7 +11,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from arignote.config.devices import EXAMPLE, is_accelerator
+from arignote.config.devices import ACCELERATOR, EXAMPLE, is_accelerator
 from arignote.config.spec import Spec, parse_options, parse_spec
 from arignote.errors import UserError, unknown
 from arignote.registry import CODECS, ROUTES
@@ -173,7 +173,9 @@ def check_placement(spec: ExchangeSpec, *, devices: Sequence[str], hosts: int) -
             f"{spec.route} needs every worker on a GPU (--devices {EXAMPLE}): on CPUs use "
             f"{nearest}:fp32"
         )
-    shared = len(devices) - len(set(devices))
+    # Whether two that have no number meet on one GPU, only their host can tell.
+    numbered = [device for device in devices if device != ACCELERATOR]
+    shared = len(numbered) - len(set(numbered))
     if spec.route == "nccl" and shared and hosts < 2:
         raise UserError("nccl cannot serve two workers on one GPU: use ipc:fp32 or allreduce:fp32")
 

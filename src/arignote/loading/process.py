@@ -31,6 +31,11 @@ class ServerProcess:
                 env=environment,
             )
 
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
     def tell(self, description: Message) -> None:
         """What to open: `server.describe`."""
         stdin = self._process.stdin
