@@ -73,12 +73,13 @@ class Exchange:
                 elements = min(vector.numel(), _REHEARSED_ELEMENTS)
                 self.codec.rehearse(elements, self.route.world.size)
         self._prepared = list(vectors)
-        strange = {v.device.type for v in vectors} - set(self.route.devices)
-        if strange and self.route.world.size > 1:
+        on_device = [vector for vector in vectors if accelerator.is_one(vector.device)]
+        if on_device and self.route.world.size > 1:
             # Which way a GPU's gradients take is the first question when they are slow.
+            straight = on_device[0].device.type in self.route.devices
+            how = "where they are" if straight else "by way of pinned host memory"
             self.report["memory"] = (
-                f"{self.route.name} carries {', '.join(sorted(strange))} vectors by way of pinned "
-                f"host memory: {self.route.world.library} is not CUDA-aware, or the route is not"
+                f"{self.name} takes the vectors of devices {how}: {self.route.device_reason}"
             )
 
     def mean_(self, vector: torch.Tensor, *, weight: float | None = None, what: str) -> int:
