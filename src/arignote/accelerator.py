@@ -6,6 +6,8 @@ device (Intel's `xpu`) these functions, and the names in `config/devices.py`, ar
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -84,6 +86,69 @@ def computes_bf16(device: torch.device) -> bool:
 def settle(device: torch.device) -> None:
     """Wait until `device` has done all that this thread's current stream was told to."""
     torch.cuda.current_stream(device).synchronize()
+
+
+def host_memory(elements: int, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    """Host memory, (elements,), that `device` can copy to and from while other work goes on."""
+    return torch.empty(elements, dtype=dtype, pin_memory=is_one(device))
+
+
+class Mark:
+    """A point in what a device's current stream has been told; on the CPU all is done at once."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._event: Any = None
+        if is_one(device):
+            self._event = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            self._event.record(torch.cuda.current_stream(device))
+
+    def wait(self) -> None:
+        """Wait until the device has got there."""
+        if self._event is not None:
+            self._event.synchronize()
+
+    def precede(self) -> None:
+        """What the current stream is told from now on comes after this point."""
+        if self._event is not None:
+            torch.cuda.current_stream(self._device).wait_event(self._event)
+
+
+class SideStream:
+    """A stream of `device` beside the current one; on the CPU all is done at once."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._stream: Any = None
+        if is_one(device):
+            self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+
+    @contextmanager
+    def inside(self) -> Iterator[None]:
+        """Inside, it is this thread's current stream."""
+        if self._stream is None:
+            yield
+            return
+        with torch.cuda.stream(self._stream):
+            yield
+
+    def follow(self, mark: Mark | None = None) -> None:
+        """What it is told from now on comes after `mark`; None: after the current stream's work."""
+        mark = mark or Mark(self._device)
+        with self.inside():
+            mark.precede()
+
+    def join(self) -> None:
+        """What the current stream is told from now on comes after this one's work."""
+        with self.inside():
+            mark = Mark(self._device)
+        mark.precede()
+
+    def copy_(self, target: torch.Tensor, source: torch.Tensor) -> Mark:
+        """Copy here, waiting for nothing; the point at which it is done."""
+        with self.inside():
+            target.copy_(source, non_blocking=True)
+            return Mark(self._device)
 
 
 def random_state() -> torch.Tensor:

@@ -133,6 +133,8 @@ class Route(ABC):
     """Why it takes the memory of an accelerator, or does not."""
     needs_meeting: ClassVar[bool] = True
     """Whether all workers must have met just before (a step's roll call is such a meeting)."""
+    cuts: bool = False
+    """Whether parts of a vector give the bits of the whole, with a codec that loses nothing."""
     averages: ClassVar[bool] = True
     """Whether `mean_` gives all workers the mean; else they trade."""
 

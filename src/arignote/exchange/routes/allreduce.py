@@ -21,6 +21,11 @@ class Allreduce(Route):
 
     name = "allreduce"
 
+    def __init__(self, world: World) -> None:
+        super().__init__(world)
+        # Between more, MPI chooses another order for vectors of another length.
+        self.cuts = world.size == 2
+
     def allocate(self, elements: int, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
         """Plain memory; the first on a device finds out whether MPI takes it as it is."""
         found = self.world.device_buffers(device)
