@@ -6,13 +6,21 @@ device (Intel's `xpu`) these functions, and the names in `config/devices.py`, ar
 
 from __future__ import annotations
 
+import re
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 
 from arignote.config.devices import ACCELERATOR, is_accelerator
 from arignote.topology.gpus import TorchBuild, why_no_gpu
+
+_OUT_OF_MEMORY = re.compile(
+    r"(?:CUDA|HIP) (?:error: )?out of memory|(?:CU|HIP)BLAS_STATUS_ALLOC_FAILED"
+)
+_UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
 
 
 def is_one(device: torch.device) -> bool:
@@ -79,6 +87,24 @@ def memory_bytes(index: int) -> tuple[int, int]:
     return free, total
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether it is a device's memory that `error` is about.
+
+    What is raised depends on who asked: torch's allocator, the driver, or a library.
+    """
+    if isinstance(error, torch.cuda.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and bool(_OUT_OF_MEMORY.search(str(error)))
+
+
+def bytes_asked(error: BaseException) -> int | None:
+    """How much was asked for when memory ran out; None: the error does not tell."""
+    match = re.search(r"Tried to allocate ([\d.]+) (bytes|[KMGT]iB)", str(error))
+    if match is None:
+        return None
+    return int(float(match.group(1)) * 1024 ** _UNITS.index(match.group(2)))
+
+
 def computes_bf16(device: torch.device) -> bool:
     """Whether it has instructions for bf16: NVIDIA's from compute capability 8 on."""
     return torch.cuda.get_device_capability(device) >= (8, 0)
@@ -87,6 +113,69 @@ def computes_bf16(device: torch.device) -> bool:
 def settle(device: torch.device) -> None:
     """Wait until `device` has done all that this thread's current stream was told to."""
     torch.cuda.current_stream(device).synchronize()
+
+
+def host_memory(elements: int, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    """Host memory, (elements,), that `device` can copy to and from while other work goes on."""
+    return torch.empty(elements, dtype=dtype, pin_memory=is_one(device))
+
+
+class Mark:
+    """A point in what a device's current stream has been told; on the CPU all is done at once."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._event: Any = None
+        if is_one(device):
+            self._event = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            self._event.record(torch.cuda.current_stream(device))
+
+    def wait(self) -> None:
+        """Wait until the device has got there."""
+        if self._event is not None:
+            self._event.synchronize()
+
+    def precede(self) -> None:
+        """What the current stream is told from now on comes after this point."""
+        if self._event is not None:
+            torch.cuda.current_stream(self._device).wait_event(self._event)
+
+
+class SideStream:
+    """A stream of `device` beside the current one; on the CPU all is done at once."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._stream: Any = None
+        if is_one(device):
+            self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+
+    @contextmanager
+    def inside(self) -> Iterator[None]:
+        """Inside, it is this thread's current stream."""
+        if self._stream is None:
+            yield
+            return
+        with torch.cuda.stream(self._stream):
+            yield
+
+    def follow(self, mark: Mark | None = None) -> None:
+        """What it is told from now on comes after `mark`; None: after the current stream's work."""
+        mark = mark or Mark(self._device)
+        with self.inside():
+            mark.precede()
+
+    def join(self) -> None:
+        """What the current stream is told from now on comes after this one's work."""
+        with self.inside():
+            mark = Mark(self._device)
+        mark.precede()
+
+    def copy_(self, target: torch.Tensor, source: torch.Tensor) -> Mark:
+        """Copy here, waiting for nothing; the point at which it is done."""
+        with self.inside():
+            target.copy_(source, non_blocking=True)
+            return Mark(self._device)
 
 
 def random_state() -> torch.Tensor:

@@ -39,6 +39,7 @@ from arignote.rules.base import Rule
 from arignote.rules.visitor import serve
 from arignote.topology.gpus import torch_build, visible_gpus
 from arignote.trainer.contract_task import ContractTask, check_contract, model_config
+from arignote.trainer.device_memory import explained
 from arignote.trainer.feed import loader_count
 from arignote.trainer.journal import Journal
 from arignote.trainer.loop import Trainer
@@ -54,6 +55,7 @@ def main(arguments: list[str]) -> None:
     """Train as one worker of a run; leave with a report if anything fails."""
     die_with_parent()
     rank = 0
+    where: Sequence[Location] = ()
     try:
         stop = StopFlag()
         stop.install()
@@ -76,7 +78,7 @@ def main(arguments: list[str]) -> None:
             build_trainer(settings, crew, where, run_folder, stop, server, resume=resume).run()
         crew.whole.close()
     except BaseException as error:
-        failure.leave(error, rank)
+        failure.leave(explained(error, where, rank), rank)
 
 
 def read_settings(run_folder: Path) -> Settings:

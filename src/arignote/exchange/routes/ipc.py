@@ -54,6 +54,7 @@ class IPC(Route):
     name = "ipc"
     shards = True
     devices = (ACCELERATOR,)
+    device_reason = "its workers share the memory of their devices"
     needs_meeting = False
 
     def __init__(self, world: World) -> None:

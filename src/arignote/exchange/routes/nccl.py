@@ -29,6 +29,7 @@ class NCCL(ProcessGroupRoute):
 
     name = "nccl"
     devices = (ACCELERATOR,)
+    device_reason = "NCCL moves the memory of devices"
 
     def __init__(self, world: World) -> None:
         super().__init__(world)
