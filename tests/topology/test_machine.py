@@ -9,6 +9,7 @@ import pytest
 
 from arignote.topology.machine import (
     UNKNOWN_NODE,
+    Cores,
     Machine,
     PciGpu,
     allowed_cpus,
@@ -37,6 +38,13 @@ def test_two_nodes(make_machine):
     assert machine.cores(first.cpus) == [{0, 8}, {1, 9}, {2, 10}, {3, 11}]
     # A CPU set may hold one thread of a core.
     assert machine.cores({0, 1, 9}) == [{0}, {1, 9}]
+
+
+def test_how_many_cores(make_machine, tmp_path):
+    machine = make_machine(TWO, threads=2)
+    assert machine.count_cores(parse_cpus("0-15")) == Cores((4, 4), (4, 4))
+    assert machine.count_cores(parse_cpus("0-3,8-9")) == Cores((4,), (4,))
+    assert Machine(tmp_path / "nothing").count_cores(parse_cpus("0-3")) == Cores((4,), ())
 
 
 def test_a_node_that_is_offline_does_not_count(make_machine):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,9 @@ from arignote.config.settings import Launch
 from arignote.errors import UserError
 from arignote.launch.allocation import Allocation, find_allocation
 from arignote.launch.hosts import Host, join_hosts, parse_host, read_hostfile
+from arignote.launch.mapping import Mapping, mapping_of, threads_each
 from arignote.topology.gpus import hiding, torch_build, visible_gpus, why_no_gpu
+from arignote.topology.machine import Machine, allowed_cpus
 
 WORKER_GIB = 0.2
 """What a worker takes before it has any data: Python, torch, MPI (measured: 0.21 GiB)."""
@@ -32,6 +35,8 @@ class Placement:
     """Whether every worker has cores of its own (as far as this machine tells)."""
     servers: int = 0
     """Ranks after the workers, which hold a centre."""
+    mapping: Mapping = "slot"
+    """Over which cores of a host its workers are mapped."""
 
     @property
     def processes(self) -> int:
@@ -110,10 +115,12 @@ def place(settings: Launch, *, centre: bool | None = None) -> Placement:
         check_gpus_here([parse_device(device) for device in settings.devices])
     cores = usable_cores()
     local = max((host.slots for host in hosts), default=workers)
-    threads = settings.threads or max(1, cores // local)
+    here = Machine().count_cores(allowed_cpus())
+    threads = settings.threads or threads_each(cores, local, here.sockets)
     # A launcher that binds gives a server as many cores as a worker.
-    fits = threads * (local if hosts else workers + servers) <= cores
-    return Placement(workers, tuple(hosts), threads, fits, servers)
+    bound = local if hosts else workers + servers
+    mapping = mapping_of(bound, threads, here)
+    return Placement(workers, tuple(hosts), threads, threads * bound <= cores, servers, mapping)
 
 
 def _place_in(allocation: Allocation, settings: Launch, centre: bool | None) -> Placement:
@@ -127,7 +134,12 @@ def _place_in(allocation: Allocation, settings: Launch, centre: bool | None) -> 
     if cores is None:
         cores = max(1, usable_cores() // max(host.slots for host in hosts))
     threads = settings.threads or cores
-    return Placement(workers, hosts, threads, threads <= cores, servers)
+    mapping: Mapping = "slot"
+    if any(host.name.partition(".")[0] == platform.node().partition(".")[0] for host in hosts):
+        # A job's script runs on its first host; salloc's shell may be anywhere.
+        most = max(host.slots for host in hosts)
+        mapping = mapping_of(most, threads, Machine().count_cores(allowed_cpus()))
+    return Placement(workers, hosts, threads, threads <= cores, servers, mapping)
 
 
 def _check_devices(settings: Launch) -> None:

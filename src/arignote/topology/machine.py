@@ -40,6 +40,16 @@ class PciGpu:
     """UNKNOWN_NODE: the kernel does not say."""
 
 
+@dataclass(frozen=True)
+class Cores:
+    """How many cores may be used."""
+
+    sockets: tuple[int, ...]
+    """In each socket."""
+    nodes: tuple[int, ...]
+    """In each NUMA node; none: the kernel knows of no nodes."""
+
+
 class Machine:
     """The machine under a /sys.
 
@@ -81,6 +91,14 @@ class Machine:
             listed = _text(self._system / f"cpu/cpu{cpu}/topology/thread_siblings_list")
             found[(parse_cpus(listed) & cpus) | {cpu}] = None
         return list(found)
+
+    def count_cores(self, cpus: frozenset[int]) -> Cores:
+        """Of these CPUs."""
+        nodes = [node.cpus & cpus for node in self.nodes()]
+        return Cores(
+            sockets=tuple(len(self.cores(own)) for own in self.sockets(cpus)),
+            nodes=tuple(len(self.cores(own)) for own in nodes if own),
+        )
 
     def node_of(self, address: str) -> int:
         """The node that a PCI device is near to; UNKNOWN_NODE: the kernel does not say."""
