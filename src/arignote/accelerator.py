@@ -9,13 +9,14 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
 
 from arignote.config.devices import ACCELERATOR, is_accelerator
 from arignote.topology.gpus import TorchBuild, why_no_gpu
+from arignote.topology.rows import SeenGpu
 
 _OUT_OF_MEMORY = re.compile(
     r"(?:CUDA|HIP) (?:error: )?out of memory|(?:CU|HIP)BLAS_STATUS_ALLOC_FAILED"
@@ -85,6 +86,20 @@ def memory_bytes(index: int) -> tuple[int, int]:
     """(free, total)."""
     free, total = torch.cuda.mem_get_info(index)
     return free, total
+
+
+def seen() -> list[SeenGpu]:
+    """All that this process sees; a context is made on each."""
+    found = []
+    for index in range(count() if available() else 0):
+        device = torch.device(ACCELERATOR, index)
+        free: float | None = None
+        total = torch.cuda.get_device_properties(device).total_memory
+        # One that is full cannot even be asked.
+        with suppress(RuntimeError):
+            free = memory_bytes(index)[0] / 2**30
+        found.append(SeenGpu(str(device), name(index), pci_address(device), free, total / 2**30))
+    return found
 
 
 def is_out_of_memory(error: BaseException) -> bool:
