@@ -36,7 +36,7 @@ from arignote.worker import build_trainer
 MPICH = Path(sys.prefix) / "mpich" / "bin" / "mpiexec"
 TESTS = Path(__file__).parent
 START_WORKERS = (
-    *("tests/runs/", "tests/netlab/", "tests/cluster/", "tests/bench/test_cli.py"),
+    *("tests/runs/", "tests/netlab/", "tests/cluster/", "tests/gpu/", "tests/bench/test_cli.py"),
     *("tests/bench/test_loader_run.py", "tests/bench/test_rule_benches.py"),
     "tests/comm/test_lost_worker.py",
     "tests/common/test_every_world.py",
