@@ -115,6 +115,20 @@ def test_a_number_that_a_host_does_not_have(gpus):
         pick_device(["cuda"] * 4 + ["cuda:2"], thread_worlds(5, hosts=HOSTS)[4])
 
 
+def test_all_workers_fail_alike(gpus):
+    """So that the launcher's host tells of it, too, and no MPI of lost connections."""
+    said = []
+
+    def work(world):
+        with pytest.raises(UserError, match=r"^worker 4 .* cannot use device cuda:2") as caught:
+            locate(world, Launch(workers=5, devices=["cuda"] * 4 + ["cuda:2"]))
+        said.append(str(caught.value))
+
+    run_threads(thread_worlds(5, hosts=HOSTS), work)
+    assert len(said) == 5
+    assert len(set(said)) == 1
+
+
 def test_a_host_without_gpus(gpus, monkeypatch):
     monkeypatch.setattr(accelerator, "why_none", lambda: "its torch sees none")
     with pytest.raises(

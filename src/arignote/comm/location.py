@@ -19,7 +19,7 @@ import torch
 
 from arignote import accelerator
 from arignote.comm.base import World
-from arignote.config.devices import ACCELERATOR, any_accelerator, device_of, number_of
+from arignote.config.devices import ACCELERATOR, CPU, any_accelerator, device_of, number_of
 from arignote.config.settings import Launch
 from arignote.errors import UserError
 from arignote.topology.machine import Machine, allowed_cpus, parse_cpus, write_cpus
@@ -100,7 +100,7 @@ def locate(
         UserError: as `pick_device`.
     """
     machine = machine or Machine()
-    device = pick_device(launch.devices, world)
+    device = _agreed_device(launch.devices, world)
     gpu = accelerator.is_one(device)
     share = Share(frozenset())
     if launch.bind and any_accelerator(launch.devices):
@@ -121,6 +121,19 @@ def locate(
         remark=share.reason,
     )
     return [Location(**found) for found in world.gather(asdict(mine), _WHAT)]
+
+
+def _agreed_device(devices: Sequence[str], world: World) -> torch.device:
+    """This worker's device, if all have theirs; else all fail alike, also where the launcher is."""
+    device, problem = torch.device(CPU), ""
+    try:
+        device = pick_device(devices, world)
+    except UserError as error:
+        problem = str(error)
+    for text in world.gather(problem, _WHAT):
+        if text:
+            raise UserError(text)
+    return device
 
 
 def _own_share(world: World, machine: Machine, address: str | None) -> Share:
