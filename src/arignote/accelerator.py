@@ -93,6 +93,28 @@ def host_memory(elements: int, dtype: torch.dtype, device: torch.device) -> torc
     return torch.empty(elements, dtype=dtype, pin_memory=is_one(device))
 
 
+class DeviceClock:
+    """Cuts of a recorder's time (`recorder.phases.Clock`) as a device comes to them."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+
+    def cut(self) -> Any:
+        """An event that the current stream is told now."""
+        event: Any = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+        event.record(torch.cuda.current_stream(self._device))
+        return event
+
+    def seconds(self, since: Any, until: Any, *, wait: bool) -> float | None:
+        """Between two events of the device; None: it is not there yet."""
+        for event in (since, until):
+            if wait:
+                event.synchronize()
+            elif not event.query():
+                return None
+        return float(since.elapsed_time(until)) / 1000
+
+
 class Mark:
     """A point in what a device's current stream has been told; on the CPU all is done at once."""
 

@@ -31,11 +31,11 @@ from arignote.loading.process import ServerProcess
 from arignote.models.base import Model
 from arignote.orphan import die_with_parent
 from arignote.recorder.events import read_events
-from arignote.recorder.phases import Recorder
 from arignote.registry import RULES
 from arignote.rules.base import Rule
 from arignote.rules.visitor import serve
 from arignote.trainer.contract_task import ContractTask, check_contract, model_config
+from arignote.trainer.device_defaults import recorder_for
 from arignote.trainer.feed import loader_count
 from arignote.trainer.journal import Journal
 from arignote.trainer.loop import Trainer
@@ -102,7 +102,7 @@ def build_trainer(
     world = crew.workers
     if "OMP_NUM_THREADS" in os.environ:
         torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
-    recorder = Recorder()
+    recorder = recorder_for(pick_device(settings.launch.devices, world.rank))
     model_class = find_model(settings.run.model).load()
     exchange = _open_exchange(settings, world, run_folder, resume=resume)
     task = build_task(model_class, settings, world, exchange, server)
