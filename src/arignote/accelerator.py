@@ -21,7 +21,6 @@ from arignote.topology.rows import SeenGpu
 _OUT_OF_MEMORY = re.compile(
     r"(?:CUDA|HIP) (?:error: )?out of memory|(?:CU|HIP)BLAS_STATUS_ALLOC_FAILED"
 )
-_UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
 
 
 def is_one(device: torch.device) -> bool:
@@ -112,14 +111,6 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, RuntimeError) and bool(_OUT_OF_MEMORY.search(str(error)))
 
 
-def bytes_asked(error: BaseException) -> int | None:
-    """How much was asked for when memory ran out; None: the error does not tell."""
-    match = re.search(r"Tried to allocate ([\d.]+) (bytes|[KMGT]iB)", str(error))
-    if match is None:
-        return None
-    return int(float(match.group(1)) * 1024 ** _UNITS.index(match.group(2)))
-
-
 def computes_bf16(device: torch.device) -> bool:
     """Whether it has instructions for bf16: NVIDIA's from compute capability 8 on."""
     return torch.cuda.get_device_capability(device) >= (8, 0)
@@ -133,6 +124,28 @@ def settle(device: torch.device) -> None:
 def host_memory(elements: int, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
     """Host memory, (elements,), that `device` can copy to and from while other work goes on."""
     return torch.empty(elements, dtype=dtype, pin_memory=is_one(device))
+
+
+class DeviceClock:
+    """Cuts of a recorder's time (`recorder.phases.Clock`) as a device comes to them."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+
+    def cut(self) -> Any:
+        """An event that the current stream is told now."""
+        event: Any = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
+        event.record(torch.cuda.current_stream(self._device))
+        return event
+
+    def seconds(self, since: Any, until: Any, *, wait: bool) -> float | None:
+        """Between two events of the device; None: it is not there yet."""
+        for event in (since, until):
+            if wait:
+                event.synchronize()
+            elif not event.query():
+                return None
+        return float(since.elapsed_time(until)) / 1000
 
 
 class Mark:

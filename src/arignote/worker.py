@@ -33,12 +33,12 @@ from arignote.loading.process import ServerProcess
 from arignote.models.base import Model
 from arignote.orphan import die_with_parent
 from arignote.recorder.events import read_events
-from arignote.recorder.phases import Recorder
 from arignote.registry import RULES
 from arignote.rules.base import Rule
 from arignote.rules.visitor import serve
 from arignote.topology.gpus import torch_build, visible_gpus
 from arignote.trainer.contract_task import ContractTask, check_contract, model_config
+from arignote.trainer.device_defaults import recorder_for
 from arignote.trainer.device_memory import explained
 from arignote.trainer.feed import loader_count
 from arignote.trainer.journal import Journal
@@ -115,7 +115,7 @@ def build_trainer(
     world = crew.workers
     device = torch.device(where[world.rank].device)
     _set_threads(settings, where[world.rank])
-    recorder = Recorder()
+    recorder = recorder_for(device)
     model_class = find_model(settings.run.model).load()
     exchange = _open_exchange(settings, world, device, run_folder, resume=resume)
     task = build_task(model_class, settings, world, exchange, device, server)

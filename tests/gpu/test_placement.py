@@ -14,7 +14,7 @@ from arignote import accelerator
 from arignote.comm.location import Location
 from arignote.errors import UserError
 from arignote.topology.machine import UNKNOWN_NODE, Machine, parse_cpus
-from arignote.trainer.device_memory import explained
+from arignote.trainer.device_memory import bytes_asked, explained
 
 pytestmark = pytest.mark.skipif(
     bool(accelerator.why_none()), reason=f"no GPU: {accelerator.why_none()}"
@@ -63,7 +63,7 @@ def test_memory_that_is_not_there() -> None:
     own = Location(0, "here", "cuda:0", "GPU", accelerator.identity(device), "0", 1, [], False, "")
     with pytest.raises(torch.cuda.OutOfMemoryError) as caught:
         torch.empty(2 * total, dtype=torch.uint8, device=device)
-    asked = accelerator.bytes_asked(caught.value)
+    asked = bytes_asked(caught.value)
     assert asked == pytest.approx(2 * total, rel=0.01)
     error = explained(caught.value, [own], 0)
     assert isinstance(error, UserError)

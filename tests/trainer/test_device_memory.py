@@ -16,6 +16,7 @@ from arignote.errors import UserError
 from arignote.models.base import Model
 from arignote.trainer.device_memory import (
     Claim,
+    bytes_asked,
     bytes_to_train,
     explained,
     full,
@@ -125,7 +126,7 @@ TORCH = (
 )
 def test_errors_of_a_devices_memory(error, asked):
     assert accelerator.is_out_of_memory(error)
-    assert accelerator.bytes_asked(error) == asked
+    assert bytes_asked(error) == asked
 
 
 def test_an_error_in_training(gpu, monkeypatch):

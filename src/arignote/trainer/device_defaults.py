@@ -19,8 +19,10 @@ import torch
 from torch import nn
 
 from arignote import accelerator
+from arignote.accelerator import DeviceClock
 from arignote.config.rule_options import BSPOptions, parse_rule
 from arignote.config.settings import Settings
+from arignote.recorder.phases import Recorder
 
 _FUSED = ("sgd", "adam", "adamw")
 
@@ -43,6 +45,11 @@ def _precision(device: torch.device) -> str:
     if accelerator.is_one(device) and accelerator.computes_bf16(device):
         return "bf16"
     return "fp32"
+
+
+def recorder_for(device: torch.device) -> Recorder:
+    """A recorder whose phases are those of `device`."""
+    return Recorder(DeviceClock(device) if accelerator.is_one(device) else None)
 
 
 def wants_channels_last(settings: Settings, module: nn.Module) -> bool:

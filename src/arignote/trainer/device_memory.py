@@ -4,6 +4,7 @@ error of its memory as one line.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -20,6 +21,7 @@ from arignote.errors import UserError
 from arignote.models.base import Model
 
 _GIB = 2.0**30
+_UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
 _LESS = (
     "use a smaller --batch-size or model, fewer workers there, another device, or end what else "
     "uses it (nvidia-smi)"
@@ -115,7 +117,7 @@ def explained(error: BaseException, where: Sequence[Location], rank: int) -> Bas
     if rank >= len(where) or not where[rank].name or not accelerator.is_out_of_memory(error):
         return error
     own, together = where[rank], sharers(where, rank)
-    asked = accelerator.bytes_asked(error)
+    asked = bytes_asked(error)
     wanted = "" if asked is None else f" for {_gib(asked)} GiB more"
     try:
         free, total = accelerator.memory_bytes(torch.device(own.device).index)
@@ -125,6 +127,14 @@ def explained(error: BaseException, where: Sequence[Location], rank: int) -> Bas
     shared = f", which {len(together)} workers share," if len(together) > 1 else ""
     device = f"{own.device} of host {own.host} ({own.name})"
     return UserError(f"worker {rank}: {device}{shared} has no room{wanted}{left}: {_LESS}")
+
+
+def bytes_asked(error: BaseException) -> int | None:
+    """How much was asked for when memory ran out; None: the error does not tell."""
+    match = re.search(r"Tried to allocate ([\d.]+) (bytes|[KMGT]iB)", str(error))
+    if match is None:
+        return None
+    return int(float(match.group(1)) * 1024 ** _UNITS.index(match.group(2)))
 
 
 def _gib(size: float) -> str:
