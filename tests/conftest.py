@@ -20,6 +20,7 @@ import pytest
 from xdist.scheduler import LoadScopeScheduling
 
 from arignote.comm.crew import form_crew
+from arignote.comm.location import locate
 from arignote.comm.serial import SerialWorld
 from arignote.comm.threads import run_threads, thread_worlds
 from arignote.config.load import nest, resolve
@@ -35,7 +36,7 @@ from arignote.worker import build_trainer
 MPICH = Path(sys.prefix) / "mpich" / "bin" / "mpiexec"
 TESTS = Path(__file__).parent
 START_WORKERS = (
-    *("tests/runs/", "tests/netlab/", "tests/cluster/", "tests/bench/test_cli.py"),
+    *("tests/runs/", "tests/netlab/", "tests/cluster/", "tests/gpu/", "tests/bench/test_cli.py"),
     *("tests/bench/test_loader_run.py", "tests/bench/test_rule_benches.py"),
     "tests/comm/test_lost_worker.py",
     "tests/common/test_every_world.py",
@@ -253,8 +254,11 @@ def train(tmp_path: Path) -> Callable[..., Result]:
 
         def build(world: Any) -> Trainer:
             crew, server = form_crew(world, 0), servers[world.rank] if servers else None
-            return build_trainer(resolved, crew, path, StopFlag(), server, resume=resume)
+            return build_trainer(
+                resolved, crew, where[world.rank], path, StopFlag(), server, resume=resume
+            )
 
+        where = run_threads(worlds, lambda world: locate(world, resolved.launch))
         with one_builds_at_a_time():
             trainers = run_threads(worlds, build, in_turns=True)
         if stop_at is not None:

@@ -26,6 +26,8 @@ from arignote import control
 from arignote.errors import ArignoteError, ForeignError
 
 FAILURE_FILE = "failure.json"
+TOLD = "arignote: error: "
+"""Begins what a user reads of an error of ours."""
 
 
 class Report(BaseModel):
@@ -44,7 +46,7 @@ class Report(BaseModel):
     def text(self) -> str:
         """What the user reads."""
         if self.expected:
-            return f"arignote: error: {self.message}"
+            return f"{TOLD}{self.message}"
         return f"arignote: worker {self.rank} on {self.host} failed:\n{self.message.rstrip()}"
 
 

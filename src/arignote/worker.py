@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from arignote import failure, log
 from arignote.checkpoint.store import CheckpointStore
 from arignote.comm.base import World
 from arignote.comm.crew import Crew
+from arignote.comm.location import Location, locate
 from arignote.comm.open import open_crew
 from arignote.config.exchange_options import AUTO
 from arignote.config.load import read_file, resolve
@@ -32,11 +34,13 @@ from arignote.loading.spawn import by_mpi
 from arignote.models.base import Model
 from arignote.orphan import die_with_parent
 from arignote.recorder.events import read_events
-from arignote.recorder.phases import Recorder
 from arignote.registry import RULES
 from arignote.rules.base import Rule
 from arignote.rules.visitor import serve
+from arignote.topology.gpus import torch_build, visible_gpus
 from arignote.trainer.contract_task import ContractTask, check_contract, model_config
+from arignote.trainer.device_defaults import recorder_for
+from arignote.trainer.device_memory import explained
 from arignote.trainer.feed import loader_count
 from arignote.trainer.journal import Journal
 from arignote.trainer.loop import Trainer
@@ -52,6 +56,7 @@ def main(arguments: list[str]) -> None:
     """Train as one worker of a run; leave with a report if anything fails."""
     die_with_parent()
     rank = 0
+    where: Sequence[Location] = ()
     try:
         stop = StopFlag()
         stop.install()
@@ -70,13 +75,16 @@ def main(arguments: list[str]) -> None:
         else:
             for world in (crew.whole, crew.workers):
                 world.timeout_seconds = settings.train.timeout_seconds
+            children = [] if server is None else [server.pid]
+            where = locate(crew.workers, settings.launch, children=children)
             if loaded and spawned:
+                # Now that this worker is bound to its cores, for the server takes them over.
                 seconds = settings.loading.timeout_seconds
                 server = ServerProcess(by_mpi(timeout_seconds=seconds, worker=rank))
-            build_trainer(settings, crew, run_folder, stop, server, resume=resume).run()
+            build_trainer(settings, crew, where, run_folder, stop, server, resume=resume).run()
         crew.whole.close()
     except BaseException as error:
-        failure.leave(error, rank)
+        failure.leave(explained(error, where, rank), rank)
 
 
 def read_settings(run_folder: Path) -> Settings:
@@ -97,20 +105,26 @@ def read_settings(run_folder: Path) -> Settings:
 def build_trainer(
     settings: Settings,
     crew: Crew,
+    where: Sequence[Location],
     run_folder: Path,
     stop: StopFlag,
     server: ServerProcess | None = None,
     *,
     resume: bool,
 ) -> Trainer:
-    """All parts of one worker, put together; `server`: of its loaders."""
+    """All parts of one worker, put together.
+
+    Args:
+        where: each worker's place, by rank.
+        server: of its loaders.
+    """
     world = crew.workers
-    if "OMP_NUM_THREADS" in os.environ:
-        torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
-    recorder = Recorder()
+    device = torch.device(where[world.rank].device)
+    _set_threads(settings, where[world.rank])
+    recorder = recorder_for(device)
     model_class = find_model(settings.run.model).load()
-    exchange = _open_exchange(settings, world, run_folder, resume=resume)
-    task = build_task(model_class, settings, world, exchange, server)
+    exchange = _open_exchange(settings, world, device, run_folder, resume=resume)
+    task = build_task(model_class, settings, world, exchange, device, server)
     begun_from = {} if resume else _begin_from(settings, task, world)
     name, options = parse_rule(settings.run.rule)
     rule: Rule = RULES.load(name)(
@@ -131,6 +145,7 @@ def build_trainer(
         facts=lambda: _facts(settings, world, rule, task),
     )
     journal.event("start", peers=[asdict(peer) for peer in crew.whole.peers])
+    journal.event("placement", workers=[asdict(one) for one in where], idle_gpus=_idle_gpus(where))
     if begun_from:
         journal.event("weights", **begun_from)
     skipped = getattr(getattr(task, "dataset", None), "skipped", ())
@@ -145,10 +160,29 @@ def build_trainer(
     return Trainer(settings, task, rule, world, recorder, journal, saver, stop, turns)
 
 
-def _open_exchange(settings: Settings, world: World, run_folder: Path, *, resume: bool) -> Exchange:
+def _set_threads(settings: Settings, own: Location) -> None:
+    """As many as the launcher says, but no more than the cores near a GPU."""
+    if "OMP_NUM_THREADS" not in os.environ:
+        return
+    threads = int(os.environ["OMP_NUM_THREADS"])
+    if own.bound and not settings.launch.threads:
+        threads = min(threads, own.cores)
+    torch.set_num_threads(threads)
+
+
+def _idle_gpus(where: Sequence[Location]) -> int:
+    """GPUs of this host, where no worker of the run computes on one."""
+    build = torch_build()
+    if build is None or not build.for_gpus or any(one.name for one in where):
+        return 0
+    return visible_gpus(build) or 0
+
+
+def _open_exchange(
+    settings: Settings, world: World, device: torch.device, run_folder: Path, *, resume: bool
+) -> Exchange:
     """What `run.exchange` names; a resumed run keeps what auto chose before, where it can."""
     text = settings.run.exchange
-    device = pick_device(settings.launch.devices, world.rank)
     if resume and text == AUTO:
         chosen = [e["chosen"] for e in read_events(run_folder) if e["event"] == "exchange"]
         # Rank 0's word counts: another host may not see the newest line yet.
@@ -162,11 +196,11 @@ def build_task(
     settings: Settings,
     world: World,
     exchange: Exchange,
+    device: torch.device,
     server: ServerProcess | None = None,
 ) -> Task:
-    """The model, as a task on this worker's device; `server`: of its loaders."""
+    """The model, as a task on this worker's `device`; `server`: of its loaders."""
     if isinstance(model_class, type) and issubclass(model_class, Model):
-        device = pick_device(settings.launch.devices, world.rank)
         return TorchTask(model_class(), settings, world, exchange.route, device, server)
     if server is not None:
         server.close()
@@ -192,21 +226,6 @@ def _begin_from(settings: Settings, task: Task, world: World) -> dict[str, Any]:
         return {}
     match = load_pretrained(Path(settings.train.weights), task.replica)
     return {"file": settings.train.weights, **asdict(match)}
-
-
-def pick_device(devices: list[str], rank: int) -> torch.device:
-    """This worker's device.
-
-    Raises:
-        UserError: it is not on this host.
-    """
-    device = torch.device(devices[rank] if devices else "cpu")
-    if device.type == "cuda":
-        count = torch.cuda.device_count()
-        if (device.index or 0) >= count:
-            raise UserError(f"device {device} does not exist here: this host has {count} of them")
-        torch.cuda.set_device(device)
-    return device
 
 
 def _facts(settings: Settings, world: World, rule: Rule, task: Task) -> dict[str, Any]:

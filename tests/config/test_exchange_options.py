@@ -168,6 +168,9 @@ def test_options_do_not_change():
         ("hier", [], 2),
         ("pair", ["cpu", "cpu"], 2),
         ("nccl", ["cuda:0", "cuda:1"], 1),
+        # Whether their host has so many, only it can tell.
+        ("nccl", ["cuda", "cuda"], 1),
+        ("nccl", ["cuda"], 1),
         # The same number on two hosts is not the same GPU.
         ("nccl", ["cuda:0", "cuda:0"], 2),
         ("ipc", ["cuda:0", "cuda:0"], 1),

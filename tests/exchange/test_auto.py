@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 import torch
 
+from arignote.comm.base import DeviceBuffers
 from arignote.comm.serial import SerialWorld
 from arignote.comm.threads import run_threads, thread_worlds
 from arignote.errors import UserError
 from arignote.exchange.auto import AutoExchange, candidates
 from arignote.exchange.open import open_exchange
+from arignote.exchange.routes import allreduce
 from arignote.exchange.routes.asa import ASA
 from arignote.exchange.routes.hier import Hierarchical
 from arignote.exchange.routes.shm import SharedMemory
@@ -253,3 +255,22 @@ def test_a_choice_that_no_longer_serves_is_made_anew(
     assert (first["chosen"], second["chosen"]) == ("shm:fp32", "asa:fp32")
     why = "shm is not for today"
     assert second["refused"] == {"shm": why, "shm:fp32": why}
+
+
+@pytest.mark.parametrize(("taken", "route"), [(True, "allreduce"), (False, "asa")])
+def test_an_mpi_that_takes_the_memory_of_devices_is_used(
+    taken: bool, route: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(allreduce, "ACCELERATOR", "meta")
+    answer = DeviceBuffers(taken, "a trial says so")
+
+    def work(world: Any) -> tuple[str, dict[str, str]]:
+        world.device_buffers = lambda device: answer
+        exchange = AutoExchange(world, torch.device("meta"))
+        return exchange.route.name, exchange.refused
+
+    for name, refused in run_threads(thread_worlds(2), work):
+        assert name == route
+        assert refused.get("allreduce") == (None if taken else "a trial says so")
+        # Here is none of the GPUs that these want.
+        assert {"nccl", "ipc"} <= set(refused)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import nullcontext
 from typing import Any
 
 import pytest
 import torch
 
+from arignote import accelerator
 from arignote.comm.base import World
 from arignote.comm.threads import ThreadWorld, run_threads, thread_worlds
 from arignote.config.exchange_options import CodecOptions
@@ -16,13 +16,13 @@ from arignote.errors import UserError
 from arignote.exchange.codecs.fp32 import FP32
 from arignote.exchange.exchange import Exchange
 from arignote.exchange.routes import gpu, ipc
-from arignote.exchange.routes.ipc import CudaIPC, mean_into_
+from arignote.exchange.routes.ipc import IPC, mean_into_
 from arignote.exchange.routes.shm import SharedMemory
 
 CPU = torch.device("cpu")
 
 
-class OnCPU(CudaIPC):
+class OnCPU(IPC):
     """The same steps where there is nothing to synchronise."""
 
     devices = ("cpu",)
@@ -32,9 +32,6 @@ class OnCPU(CudaIPC):
 
     def _settle(self, device: torch.device) -> None:
         pass
-
-    def _beside(self, device: torch.device) -> Any:
-        return nullcontext()
 
 
 def run(workers: int, work: Callable[[World], Any]) -> list[Any]:
@@ -138,7 +135,7 @@ def test_refusals(monkeypatch: pytest.MonkeyPatch) -> None:
             r"ipc is memory of the GPUs of one host, and the workers are on a, b: use nccl:fp32"
         )
         with pytest.raises(UserError, match=message):
-            CudaIPC(world)
+            IPC(world)
 
     run_threads(thread_worlds(2, hosts=["a", "b"]), hosts)
 
@@ -147,7 +144,7 @@ def test_refusals(monkeypatch: pytest.MonkeyPatch) -> None:
             r"ipc needs every worker on a GPU, and worker 0 .*without CUDA; on CPUs use shm:fp32"
         )
         with pytest.raises(UserError, match=message):
-            CudaIPC(world)
+            IPC(world)
 
     monkeypatch.setattr(torch.version, "cuda", None)
     run(2, no_cuda)
@@ -166,7 +163,7 @@ def test_refusals(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def apart(monkeypatch: pytest.MonkeyPatch) -> dict[str, torch.Tensor]:
-    """Workers as if in processes of their own, whose handles are looked up in this table."""
+    """Workers as if in processes of their own, whose loans are looked up in this table."""
     gather = ThreadWorld.gather
 
     def gather_apart(self: ThreadWorld, item: Any, what: str) -> list[Any]:
@@ -175,12 +172,12 @@ def apart(monkeypatch: pytest.MonkeyPatch) -> dict[str, torch.Tensor]:
 
     table: dict[str, torch.Tensor] = {}
 
-    def handle(vector: torch.Tensor) -> dict[str, Any]:
+    def lend(vector: torch.Tensor) -> dict[str, Any]:
         table[str(len(table))] = vector
         return {"number": str(len(table) - 1)}
 
     monkeypatch.setattr(ThreadWorld, "gather", gather_apart)
-    monkeypatch.setattr(gpu, "_handle", handle)
+    monkeypatch.setattr(accelerator, "lend", lend)
     return table
 
 
@@ -189,11 +186,11 @@ def test_memory_of_other_processes(
 ) -> None:
     opened = []
 
-    def open_it(handle: dict[str, Any], like: torch.Tensor) -> torch.Tensor:
-        opened.append(handle["number"])
-        return apart[handle["number"]]
+    def borrow(loan: dict[str, Any], like: torch.Tensor) -> torch.Tensor:
+        opened.append(loan["number"])
+        return apart[loan["number"]]
 
-    monkeypatch.setattr(gpu, "_opened", open_it)
+    monkeypatch.setattr(accelerator, "borrow", borrow)
 
     def work(world: World) -> None:
         route = OnCPU(world)
@@ -203,17 +200,17 @@ def test_memory_of_other_processes(
         assert vector.tolist() == [1.0] * 100
 
     run(3, work)
-    # Each handle is opened once: that is what torch counts.
+    # Each loan is opened once: that is what torch counts.
     assert sorted(opened) == sorted(apart)
     assert len(opened) == 6
 
 
 @pytest.mark.usefixtures("apart")
 def test_memory_that_cannot_be_opened(monkeypatch: pytest.MonkeyPatch) -> None:
-    def hidden(handle: dict[str, Any], like: torch.Tensor) -> torch.Tensor:
+    def hidden(loan: dict[str, Any], like: torch.Tensor) -> torch.Tensor:
         raise LookupError("GPU 5 is hidden from it")
 
-    monkeypatch.setattr(gpu, "_opened", hidden)
+    monkeypatch.setattr(accelerator, "borrow", hidden)
 
     def work(world: World) -> None:
         message = (
@@ -224,10 +221,3 @@ def test_memory_that_cannot_be_opened(monkeypatch: pytest.MonkeyPatch) -> None:
             OnCPU(world).allocate(7, torch.float32, CPU)
 
     run(2, work)
-
-
-def test_a_hidden_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
-    monkeypatch.setattr(gpu, "gpu_name", lambda device: "GPU-1")
-    with pytest.raises(LookupError, match="GPU GPU-5 is hidden from it"):
-        gpu._opened({"gpu": "GPU-5"}, torch.zeros(1))

@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import nn
 
+from arignote.accelerator import Mark
 from arignote.comm.threads import run_threads, thread_worlds
 from arignote.config.rule_options import parse_rule
 from arignote.errors import LostWorkerError, UserError
@@ -437,3 +438,45 @@ def test_save_and_resume_equals_going_on(exchange: str, workers: int) -> None:
         for stop in (-1, 4)
     )
     assert all(same(a, b) for a, b in zip(straight, resumed, strict=True))
+
+
+def test_streams_wait_for_each_other(monkeypatch: pytest.MonkeyPatch, small_buckets: None) -> None:
+    """A bucket waits for the stream that wrote it, and what follows finish for all buckets."""
+    log: dict[int, list[str]] = {}
+
+    def note(what: str) -> None:
+        log.setdefault(threading.get_ident(), []).append(what)
+
+    class Logged(Mark):
+        def __init__(self, device: torch.device) -> None:
+            super().__init__(device)
+            note("mark")
+
+        def precede(self) -> None:
+            note("follow")
+
+    monkeypatch.setattr(overlap, "Mark", Logged)
+
+    def work(world: Any) -> int:
+        rule, replica = make(world, "on", "asa:fp32")
+        assert rule._overlap is not None
+        exchange = rule._overlap._exchange
+        mean_ = exchange.mean_
+
+        def logged(vector: torch.Tensor, **rest: Any) -> int:
+            note("exchange")
+            return mean_(vector, **rest)
+
+        exchange.mean_ = logged  # type: ignore[method-assign]
+        replica.begin(1.0)
+        replica.module(torch.ones(1, 11), True).sum().backward()
+        rule.step(replica, Bring(samples=1.0))
+        rule.finish(replica)
+        return len(rule._overlap._buckets)
+
+    buckets, _ = run_threads(thread_worlds(2), work)
+    assert buckets > 2
+    threads = [doings for doings in log.values() if "exchange" in doings]
+    assert threads == [["follow", "exchange", "mark"] * buckets] * 2
+    rules = [doings for doings in log.values() if "exchange" not in doings]
+    assert rules == [["mark"] * buckets + ["follow"] * buckets] * 2

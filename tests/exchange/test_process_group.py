@@ -10,13 +10,14 @@ from typing import Any
 import pytest
 import torch
 
+from arignote import accelerator
 from arignote.comm.base import World
 from arignote.comm.threads import run_threads, thread_worlds
 from arignote.config.exchange_options import CodecOptions
 from arignote.errors import LostWorkerError, UserError
 from arignote.exchange.codecs.fp32 import FP32
 from arignote.exchange.exchange import Exchange
-from arignote.exchange.routes import gpu, nccl, rendezvous
+from arignote.exchange.routes import rendezvous
 from arignote.exchange.routes.nccl import NCCL
 from arignote.exchange.routes.process_group import Gloo, dist
 from arignote.exchange.routes.rendezvous import addresses, open_store
@@ -56,7 +57,7 @@ def fake_nccl(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dist, "is_nccl_available", lambda: True)
     monkeypatch.setattr(dist, "ProcessGroupNCCL", dist.ProcessGroupGloo, raising=False)
     count = iter(range(100))
-    monkeypatch.setattr(nccl, "gpu_name", lambda device: f"GPU-{next(count)}")
+    monkeypatch.setattr(accelerator, "identity", lambda device: f"GPU-{next(count)}")
 
 
 @pytest.mark.parametrize("hosts", ["a", "aa", "aaa", "ab", "aabb"])
@@ -231,7 +232,7 @@ def test_nccl_refuses_vectors_on_the_cpu() -> None:
 
 @pytest.mark.usefixtures("fake_nccl")
 def test_nccl_refuses_two_workers_on_one_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nccl, "gpu_name", lambda device: "GPU-1")
+    monkeypatch.setattr(accelerator, "identity", lambda device: "GPU-1")
     message = r"two workers on one GPU, and workers 1 and 2 share GPU-1 of host b: use ipc:fp32 or"
 
     def work(world: World) -> None:
@@ -266,11 +267,3 @@ def test_nccl_waits_with_a_deadline() -> None:
     (world,) = thread_worlds(1, timeout_seconds=0.1)
     with pytest.raises(LostWorkerError, match=r"part in a test within 0.1 s, as far as nccl knows"):
         OnCPU(world)._finish(Never(), "a test")
-
-
-def test_the_name_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Properties:
-        uuid = "GPU-5"
-
-    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: Properties)
-    assert gpu.gpu_name(torch.device("cuda:0")) == "GPU-5"

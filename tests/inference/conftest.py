@@ -15,6 +15,7 @@ from PIL import Image
 
 from arignote.checkpoint.store import CheckpointStore
 from arignote.comm.crew import form_crew
+from arignote.comm.location import locate
 from arignote.comm.serial import SerialWorld
 from arignote.config.load import nest, resolve, to_toml
 from arignote.config.model_source import find_model
@@ -54,7 +55,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Run:
     settings = settings_of("digits-cnn", {"train.epochs": 2})
     (folder / "config.toml").write_text(to_toml(settings))
     crew = form_crew(SerialWorld(), 0)
-    build_trainer(settings, crew, folder, StopFlag(), resume=False).run()
+    where = locate(crew.workers, settings.launch)
+    build_trainer(settings, crew, where, folder, StopFlag(), resume=False).run()
     summary = json.loads((folder / "summary.json").read_text())
     return Run(folder, summary, Digits(augment="none"))
 

@@ -160,8 +160,17 @@ class TestLayer:
 
     def test_what_is_asked_for_wins(self, slurm):
         slurm()
-        for asked in ({"workers": 2}, {"hosts": ["a"]}, {"hostfile": "f"}, {"devices": ["cpu"]}):
+        devices = ({"devices": ["cuda:0"]}, {"devices": ["cuda", "cpu"]})
+        for asked in ({"workers": 2}, {"hosts": ["a"]}, {"hostfile": "f"}, *devices):
             assert allocation_layer([{}, {"launch": asked}], {}, servers=0) == {}
+
+    def test_a_kind_of_device_says_nothing_of_the_number(self, slurm):
+        slurm()
+        seven = {"launch": {"workers": 7}}
+        assert allocation_layer([{"launch": {"devices": ["cuda"]}}], {}, servers=0) == seven
+        # A mistake in a file is told of later.
+        for devices in (["cuda", 1], "cuda", 3):
+            assert allocation_layer([{"launch": {"devices": devices}}], {}, servers=0) == seven
 
     def test_a_run_that_goes_on_takes_the_workers_of_now(self, slurm):
         slurm()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from types import SimpleNamespace
 
@@ -27,6 +28,9 @@ def test_this_machine():
     assert int(facts["cores"]) >= 1
     assert facts["torch"] != "does not load"
     assert facts["devices"]
+    assert re.match(
+        r"\d+ sockets?, \d+ NUMA nodes?, \d+ cores? \(CPUs [\d,-]+\)$", facts["topology"]
+    )
     try:
         find_launcher(doctor.Launch(workers=2))
     except UserError:
@@ -34,6 +38,7 @@ def test_this_machine():
         assert NO_MPI in diagnosis.advice
         return
     assert facts["MPI"] not in ("none", "does not run")
+    assert re.match(r"worker 0 on CPUs [\d,-]+", facts["binding"])
     assert {"launcher", "thread level", "ULFM", "CUDA-aware MPI"} <= set(facts)
     assert not any("world of" in advice for advice in diagnosis.advice)
 
@@ -48,7 +53,9 @@ def probes(monkeypatch):
         "ULFM": "no",
         "CUDA-aware MPI": "no",
     }
-    answers = SimpleNamespace(mpi=(mpi, ""), torch=({"torch": "2.9", "devices": []}, ""))
+    answers = SimpleNamespace(
+        mpi=(mpi, ""), torch=({"torch": "2.9", "gpus": [], "problem": ""}, "")
+    )
 
     def probe(argv, environment):
         return answers.torch if "import json, torch" in argv[-1] else answers.mpi
@@ -67,6 +74,11 @@ def probes(monkeypatch):
     )
     monkeypatch.setattr(doctor.shutil, "disk_usage", lambda path: SimpleNamespace(free=2**33))
     return answers
+
+
+def gpu(number, free=70.0):
+    device = f"cuda:{number}"
+    return {"device": device, "name": "H100", "address": "", "free_gib": free, "gib": 80.0}
 
 
 def test_a_good_machine_has_no_advice(probes):
@@ -124,7 +136,7 @@ def test_no_torch(probes):
 
 
 def test_gpus_without_a_cuda_aware_mpi(probes):
-    probes.torch = ({"torch": "2.9", "devices": ["H100", "H100"]}, "")
+    probes.torch = ({"torch": "2.9", "gpus": [gpu(0), gpu(1)], "problem": ""}, "")
     diagnosis = doctor.examine()
     assert diagnosis.facts["devices"] == "cuda:0 H100, cuda:1 H100"
     assert diagnosis.advice == [
@@ -133,6 +145,20 @@ def test_gpus_without_a_cuda_aware_mpi(probes):
     # What examine() took out, it must find again.
     probes.mpi[0].update({"size": 2, "library": "MPI 1", "CUDA-aware MPI": "yes"})
     assert doctor.examine().advice == []
+
+
+def test_a_driver_that_is_too_old(probes):
+    problem = "the driver knows CUDA 12.2 at most and torch is built for 13.0: update the driver"
+    probes.torch = ({"torch": "2.11", "gpus": [], "problem": problem}, "")
+    assert doctor.examine().advice == [f"the GPUs here cannot be used: {problem}"]
+
+
+def test_a_gpu_that_is_full(probes):
+    probes.mpi[0]["CUDA-aware MPI"] = "yes"
+    probes.torch = ({"torch": "2.9", "gpus": [gpu(0), gpu(1, free=None)], "problem": ""}, "")
+    assert doctor.examine().advice == [
+        "cuda:1 is full, no worker can begin there: end what uses it (nvidia-smi)"
+    ]
 
 
 def test_little_memory(probes, monkeypatch):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from arignote.config.settings import Launch
@@ -164,6 +166,25 @@ def test_argv(flavour, settings, more, expected):
 def tuned(**settings):
     launch = Launch(workers=2, hosts=["a", "b"], mpirun=settings.pop("mpirun"), **settings)
     return "btl_tcp_links" in prepare(launch, ["py"]).argv
+
+
+@pytest.mark.parametrize(
+    ("flavour", "mapping", "expected"),
+    [
+        (OpenMPI(), "numa", "--map-by numa:PE=2 --bind-to core"),
+        # It would refuse to start a worker whose cores are of two sockets.
+        (OpenMPI(), "none", "--bind-to none --oversubscribe"),
+        (MPICH(), "numa", "-bind-to core:2 -map-by numa"),
+        (MPICH(), "none", "-bind-to core:2"),
+        (IntelMPI(), "numa", "-genv I_MPI_PIN_DOMAIN 2"),
+    ],
+)
+def test_hosts_of_several_nodes(flavour, mapping, expected):
+    made = job(LOCAL)
+    placed = replace(made.placement, mapping=mapping)
+    assert f" {expected} " in " ".join(flavour.argv(replace(made, placement=placed)))
+    loose = flavour.argv(replace(made, placement=placed, bind=False))
+    assert "numa" not in " ".join(loose)
 
 
 def test_several_hosts_are_tuned_unless_the_user_says_otherwise(monkeypatch, tmp_path):

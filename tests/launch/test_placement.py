@@ -11,6 +11,10 @@ from arignote.errors import UserError
 from arignote.launch import placement
 from arignote.launch.hosts import Host, parse_host, read_hostfile
 from arignote.launch.placement import Placement, launch_layer, place, usable_cores
+from arignote.topology.gpus import TorchBuild
+
+CPU = TorchBuild("2.9+cpu", "", "")
+CUDA = TorchBuild("2.9+cu128", "12.8", "")
 
 
 @pytest.fixture(autouse=True)
@@ -20,15 +24,12 @@ def cores(monkeypatch):
 
 @pytest.fixture
 def gpus(monkeypatch):
-    """Pretend that this machine has so many GPUs."""
+    """Pretend that torch is built for CUDA, and would see so many GPUs here."""
 
-    def have(count, kfd=False):
-        files = [Path(f"/dev/nvidia{i}") for i in range(count)]
-        monkeypatch.setattr(Path, "glob", lambda self, pattern: iter(files))
-        exists = Path.exists
-        monkeypatch.setattr(
-            Path, "exists", lambda self: kfd if str(self) == "/dev/kfd" else exists(self)
-        )
+    def have(count, build=CUDA):
+        monkeypatch.setattr(placement, "torch_build", lambda: build)
+        monkeypatch.setattr(placement, "visible_gpus", lambda build: count)
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
 
     return have
 
@@ -117,6 +118,14 @@ def test_the_command_lines_layer(tmp_path, monkeypatch):
     assert layer() == {}
     assert layer(workers=3) == {"workers": 3}
     assert layer(devices="cuda0,cpu") == {"devices": ["cuda:0", "cpu"], "workers": 2}
+    # One without a number is every worker's, however many there are.
+    assert layer(devices="cuda") == {"devices": ["cuda"]}
+    assert layer(devices="cuda", hosts="a:4") == {
+        "devices": ["cuda"],
+        "hosts": ["a:4"],
+        "workers": 4,
+    }
+    assert layer(devices="cuda:1") == {"devices": ["cuda:1"], "workers": 1}
     assert layer(devices="cpu,cpu", workers=3) == {"devices": ["cpu", "cpu"], "workers": 3}
     assert layer(hosts="a:4,b") == {"hosts": ["a:4", "b:1"], "workers": 5}
     assert layer(hosts="a:4,b", servers=2) == {"hosts": ["a:4", "b:1"], "servers": 2, "workers": 3}
@@ -167,6 +176,7 @@ def test_the_command_lines_mistakes(tmp_path):
             {"workers": 9, "hosts": ["a:9"]},
             Placement(9, (Host("a", 9),), threads=1, fits=False),
         ),
+        ({"workers": 2, "devices": ["cpu"]}, Placement(2, (), threads=4, fits=True)),
         ({"workers": 2, "devices": ["cpu", "cpu0"]}, Placement(2, (), threads=4, fits=True)),
     ],
 )
@@ -248,8 +258,11 @@ def test_a_hostfile_is_read_unless_hosts_are_named(tmp_path):
             {"workers": 4, "hosts": ["a:2", "b"]},
             r"4 workers but only 3 slots on 2 hosts: use -n 3, or give the hosts more",
         ),
-        ({"workers": 2, "devices": ["cpu"]}, r"1 devices for 2 workers: name one device a worker"),
-        ({"workers": 1, "devices": ["cpu", "cpu"]}, r"2 devices for 1 workers"),
+        (
+            {"workers": 2, "devices": ["cuda:0"]},
+            r"^1 device for 2 workers: name one device a worker, or cuda alone, which shares",
+        ),
+        ({"workers": 1, "devices": ["cpu", "cpu"]}, r"^2 devices for 1 worker: "),
         ({"workers": 1, "devices": ["gpu"]}, r"got device 'gpu', expected cpu, cuda"),
         ({"workers": 1, "hosts": ["a:b"]}, r"got host 'a:b'"),
     ],
@@ -261,21 +274,40 @@ def test_what_does_not_fit(settings, message):
 
 def test_cuda_on_a_machine_without(gpus):
     gpus(0)
-    with pytest.raises(UserError, match=r"device cuda:0 does not exist: this machine has 0 GPUs"):
-        place(Launch(workers=1, devices=["cuda:0"]))
-    with pytest.raises(UserError, match=r"device cuda does not exist: this machine has 0 GPUs"):
-        place(Launch(workers=1, devices=["cuda"]))
+    for device in ("cuda:0", "cuda"):
+        with pytest.raises(
+            UserError, match=rf"^device {device} cannot be used on this machine: its"
+        ):
+            place(Launch(workers=1, devices=[device]))
 
 
-def test_cuda_on_a_machine_with_two(gpus):
+def test_cuda_with_a_torch_for_cpus(gpus):
+    gpus(4, build=CPU)
+    message = (
+        r"^device cuda cannot be used on this machine: its torch \(2\.9\+cpu\) is built without"
+    )
+    with pytest.raises(UserError, match=message):
+        place(Launch(workers=2, devices=["cuda"]))
+    gpus(4, build=None)
+    with pytest.raises(UserError, match=r"its torch \(none\) is built without CUDA"):
+        place(Launch(workers=2, devices=["cuda"]))
+
+
+def test_cuda_on_a_machine_with_two(gpus, monkeypatch):
     gpus(2)
     assert place(Launch(workers=3, devices=["cuda:0", "cuda1", "cpu"])).workers == 3
-    with pytest.raises(UserError, match=r"device cuda:2 does not exist: this machine has 2 GPUs"):
+    # By their place on the host: more workers than GPUs.
+    assert place(Launch(workers=5, devices=["cuda"])).workers == 5
+    message = r"^device cuda:2 does not exist: this machine has 2 GPUs; use --devices cuda, which"
+    with pytest.raises(UserError, match=message):
+        place(Launch(workers=1, devices=["cuda:2"]))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    with pytest.raises(UserError, match=r"2 GPUs \(CUDA_VISIBLE_DEVICES='0,1'\); use"):
         place(Launch(workers=1, devices=["cuda:2"]))
 
 
-def test_cards_of_another_maker_are_not_counted(gpus):
-    gpus(0, kfd=True)
+def test_what_cannot_be_counted_is_let_pass(gpus):
+    gpus(None)
     assert place(Launch(workers=1, devices=["cuda:3"])).workers == 1
 
 

@@ -122,6 +122,22 @@ def test_a_report_is_returned(screen):
     assert (screen.out, screen.err) == ([], [])
 
 
+SAYS = """
+import sys
+for line in ("arignote: error: no such thing", "arignote: error: another") * 2:
+    print(line, file=sys.stderr)
+"""
+
+
+def test_what_workers_of_other_hosts_say_is_shown_once(screen):
+    run(screen, SAYS)
+    assert screen.err == ["arignote: error: no such thing", "arignote: error: another"]
+    screen.err.clear()
+    # The report is the caller's to show.
+    run(screen, SAYS + REPORT)
+    assert screen.err == ["arignote: error: another"]
+
+
 def test_after_a_report_nobody_may_stay_for_ever(screen, monkeypatch):
     monkeypatch.setattr("arignote.launch.supervise._AFTER_FAILURE_SECONDS", 0.2)
     begun = time.monotonic()

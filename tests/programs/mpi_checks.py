@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import exchange_checks
 import service_checks
+import torch
 import world_checks
 
-from arignote.comm.base import World
+from arignote.comm.base import DeviceBuffers, World
+from arignote.comm.cuda_aware import says_cuda_aware
+from arignote.comm.device_buffers import ask
 from arignote.comm.open import open_world
 
 
@@ -21,9 +24,21 @@ def check_all(world: World) -> list[str]:
     if world.size == 3:
         service_checks.check_all(world)
         done.append("services")
+    if world.size in (2, 4):
+        check_trial(world)
+        done.append("a trial of memory")
     if world.size > 1:
         done.append(f"{exchange_checks.check_all(world)} exchanges")
     return done
+
+
+def check_trial(world: World) -> None:
+    """A worker of a job starts an MPI process that is none of the job's, with host memory here."""
+    if world.rank == 0:
+        assert says_cuda_aware() is False or "Open MPI" not in world.library
+        answer = ask(torch.device("cpu"), 60.0)
+        assert answer == DeviceBuffers(True, "a trial with memory of cpu went well"), answer
+    world.meet([], "the trial")
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arignote.recorder.phases import PHASES, Recorder
+from arignote.recorder.phases import PHASES, HostClock, Recorder
 
 
 class Clock:
@@ -24,7 +24,7 @@ class Clock:
 @given(st.lists(st.tuples(st.sampled_from(PHASES), st.integers(0, 1000))))
 def test_the_phases_add_up_to_the_total(pieces):
     clock = Clock()
-    recorder = Recorder(clock)
+    recorder = Recorder(HostClock(clock))
     recorder.start()
     begun = clock.now
     for phase, ticks in pieces:
@@ -37,7 +37,7 @@ def test_the_phases_add_up_to_the_total(pieces):
 
 def test_what_came_before_a_start_belongs_to_none():
     clock = Clock()
-    recorder = Recorder(clock)
+    recorder = Recorder(HostClock(clock))
     clock.now += 50
     recorder.start()
     clock.now += 3
@@ -53,7 +53,7 @@ def test_what_came_before_a_start_belongs_to_none():
 
 def test_an_unknown_phase():
     with pytest.raises(KeyError):
-        Recorder(Clock()).end("lunch")
+        Recorder(HostClock(Clock())).end("lunch")
 
 
 def test_the_real_clock_runs_forward():
@@ -64,7 +64,7 @@ def test_the_real_clock_runs_forward():
 
 
 def test_sums_of_training():
-    recorder = Recorder(Clock())
+    recorder = Recorder(HostClock(Clock()))
     recorder.train_error(0, 2.0, 0.5, samples=4)
     recorder.train_error(1, 1.0, 0.25, samples=8)
     recorder.train_error(2, 3.0, 1.0)
@@ -73,7 +73,7 @@ def test_sums_of_training():
 
 
 def test_sums_of_validation():
-    recorder = Recorder(Clock())
+    recorder = Recorder(HostClock(Clock()))
     recorder.val_error(0, 2.0, 0.5, 0.25, samples=4)
     recorder.val_error(1, 1.0, 0.0, 0.0, samples=6)
     expected = {"samples": 10, "loss": 14.0, "error": 2.0, "error_top5": 1.0}
@@ -82,27 +82,27 @@ def test_sums_of_validation():
 
 
 def test_training_and_validation_do_not_mix():
-    recorder = Recorder(Clock())
+    recorder = Recorder(HostClock(Clock()))
     recorder.train_error(0, 2.0, 0.5, samples=4)
     assert recorder.take_validation_sums()["samples"] == 0
     assert recorder.take_train_sums()["samples"] == 4
 
 
 def test_a_mean_over_nothing_is_nothing():
-    recorder = Recorder(Clock())
+    recorder = Recorder(HostClock(Clock()))
     recorder.train_error(0, math.nan, math.nan, samples=0)
     recorder.train_error(1, 1.0, 1.0, samples=2)
     assert recorder.take_train_sums() == {"samples": 2, "loss": 2.0, "error": 2.0}
 
 
 def test_a_loss_that_is_no_number_stays_seen():
-    recorder = Recorder(Clock())
+    recorder = Recorder(HostClock(Clock()))
     recorder.train_error(0, math.nan, 0.0, samples=2)
     assert math.isnan(recorder.take_train_sums()["loss"])
 
 
 def test_bytes():
-    recorder = Recorder(Clock())
+    recorder = Recorder(HostClock(Clock()))
     recorder.sent(10)
     recorder.sent(2**40)
     assert recorder.wire_bytes == 10 + 2**40
@@ -110,14 +110,14 @@ def test_bytes():
 
 def test_the_state_goes_around():
     clock = Clock()
-    recorder = Recorder(clock)
+    recorder = Recorder(HostClock(clock))
     clock.now += 7
     recorder.end("sync")
     recorder.steps, recorder.samples = 3, 96
     recorder.sent(5)
     recorder.train_error(0, 2.0, 0.5, samples=4)
     state = recorder.state_dict()
-    other = Recorder(clock)
+    other = Recorder(HostClock(clock))
     other.load_state_dict(state)
     assert other.state_dict() == state
     recorder.sent(1)
@@ -130,3 +130,43 @@ def test_the_state_goes_around():
     assert (other.steps, other.samples, other.wire_bytes) == (3, 96, 5)
     assert other.seconds["sync"] == 7
     assert other.take_train_sums() == {"samples": 4, "loss": 8.0, "error": 2.0}
+
+
+class SlowDevice:
+    """A device that has got to the cuts before `there`."""
+
+    def __init__(self) -> None:
+        self.cuts, self.there = 0, 0
+
+    def cut(self) -> int:
+        self.cuts += 1
+        return self.cuts
+
+    def seconds(self, since: int, until: int, *, wait: bool) -> float | None:
+        if wait:
+            self.there = max(self.there, until)
+        return 10.0**until if until <= self.there else None
+
+
+def test_a_device_is_not_waited_for():
+    device = SlowDevice()
+    recorder = Recorder(device)
+    recorder.start()
+    recorder.end("calc")
+    recorder.end("comm")
+    assert sum(recorder.seconds.values()) == 0
+    device.there = 3
+    assert recorder.seconds["calc"] == 1e3
+    assert recorder.seconds["comm"] == 0
+    recorder.start()
+    recorder.end("calc")
+    device.there = 4
+    assert recorder.seconds["comm"] == 1e4
+    # Only what is saved is waited for: it must be whole.
+    assert recorder.state_dict()["seconds"] == {
+        "calc": 1e3 + 1e6,
+        "comm": 1e4,
+        "sync": 0,
+        "wait": 0,
+    }
+    assert recorder.seconds["calc"] == 1e3 + 1e6

@@ -190,9 +190,9 @@ def test_a_loss_of_ones_own_needs_no_classes(train: Any, tmp_path: Any) -> None:
 def test_phases_add_up_and_events_tell_the_story(train: Any) -> None:
     result = train(2, SMALL | {"recorder.every_seconds": 0.001, "run.exchange": "allreduce"})
     kinds = [event["event"] for event in result.events]
-    assert kinds[:2] == ["start", "begin"]
+    assert kinds[:3] == ["start", "placement", "begin"]
     assert kinds[-1] == "end"
-    assert {"train_size": 96, "can_change_workers": True}.items() <= result.events[1].items()
+    assert {"train_size": 96, "can_change_workers": True}.items() <= result.events[2].items()
     assert kinds.count("epoch") == kinds.count("validation") == kinds.count("checkpoint") == 2
     step = next(event for event in result.events if event["event"] == "step")
     assert {"loss", "learning_rate", "images_per_second", "seconds", "wire_bytes"} <= set(step)

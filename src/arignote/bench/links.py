@@ -20,6 +20,7 @@ from collections.abc import Callable
 
 import torch
 
+from arignote import accelerator
 from arignote.bench.link_report import Device, Link, Rank
 from arignote.comm.base import World
 from arignote.comm.cuda_aware import cuda_aware
@@ -169,8 +170,8 @@ def _follow(world: World, leader: int) -> None:
 def own_rank() -> Rank:
     """What this worker finds on its host."""
     devices = []
-    for index in range(torch.cuda.device_count()):
-        free, total = torch.cuda.mem_get_info(index)
-        name = torch.cuda.get_device_name(index)
+    for index in range(accelerator.count()):
+        free, total = accelerator.memory_bytes(index)
+        name = accelerator.name(index)
         devices.append(Device(name=name, free_gib=free / 2**30, gib=total / 2**30))
     return Rank(node=platform.node(), cuda_aware=cuda_aware(), devices=devices)

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
+from arignote.config.devices import ACCELERATOR, EXAMPLE
 from arignote.errors import UserError
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -53,6 +54,12 @@ _NAMING = (
     ),
 )
 _VALIDATION_SHARE = 0.1
+
+
+def devices_option(command: F) -> F:
+    """Add the option that says what the workers compute on."""
+    help_text = f"{ACCELERATOR}: shares out each host's GPUs; or one a worker: {EXAMPLE}."
+    return click.option("--devices", metavar="D,D", help=help_text)(command)
 
 
 def where_options(command: F) -> F:

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import click
 
-from arignote.cli.options import where_options
+from arignote.cli.options import devices_option, where_options
 
 
 @click.command(short_help="Let workers join or leave a run as it goes on.")
 @click.argument("run", required=False)
 @where_options
-@click.option("--devices", metavar="D,D", help="A device a worker: cuda:0,cuda:1 or cpu,cpu.")
+@devices_option
 @click.option(
     "--timeout",
     "timeout_seconds",

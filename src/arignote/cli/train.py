@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from arignote.cli.options import placement_options
+from arignote.cli.options import devices_option, placement_options
 from arignote.registry import DATA, MODELS, RULES, Registry
 
 _LATEST = "."
@@ -27,7 +27,7 @@ def _completes(registry: Registry) -> Any:
 )
 @click.argument("model", required=False, shell_complete=_completes(MODELS))
 @placement_options
-@click.option("--devices", metavar="D,D", help="A device a worker: cuda:0,cuda:1 or cpu,cpu.")
+@devices_option
 @click.option(
     "--rule", metavar="RULE[:K=V,...]", shell_complete=_completes(RULES), help="When they exchange."
 )

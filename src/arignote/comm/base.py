@@ -34,6 +34,14 @@ class Peer:
         return f"{self.kind} {self.rank} (host {self.host}, pid {self.pid})"
 
 
+@dataclass(frozen=True)
+class DeviceBuffers:
+    """Whether the memory of devices is taken as it is (a CUDA-aware MPI), and how we know."""
+
+    taken: bool
+    reason: str
+
+
 class Request(Protocol):
     """A message on its way."""
 
@@ -66,8 +74,6 @@ class World(ABC):
     """Whether waits leave the core to others at once: for a thread beside one that computes."""
     many_threads: bool = True
     """Whether another thread may use a `split` world of its own at the same time."""
-    device_buffers: bool = False
-    """Whether `sum_` takes memory of a GPU as it is (a CUDA-aware MPI)."""
 
     @property
     def size(self) -> int:
@@ -121,6 +127,17 @@ class World(ABC):
         Raises:
             LostWorkerError: as `meet`.
         """
+
+    def device_buffers(self, device: torch.device) -> DeviceBuffers | None:
+        """Collective: does `sum_` take all workers' vectors where they are?
+
+        Args:
+            device: where this worker's are.
+
+        Returns:
+            None: all are on CPUs.
+        """
+        return None
 
     @abstractmethod
     def broadcast_(self, vector: torch.Tensor, what: str) -> None:

@@ -20,8 +20,9 @@ import numpy.typing as npt
 import torch
 
 from arignote import control, failure
-from arignote.comm.base import Meeting, Peer, Request, World
-from arignote.comm.cuda_aware import cuda_aware
+from arignote.comm.base import DeviceBuffers, Meeting, Peer, Request, World
+from arignote.comm.buffers import as_array, as_bytes
+from arignote.comm.device_buffers import learn
 from arignote.comm.watchdog import Watchdog
 from arignote.comm.who import RollBook
 from arignote.errors import LostWorkerError, UserError
@@ -79,9 +80,9 @@ class MPIWorld(World):
         self.library = _library()
         self.timeout_seconds = timeout_seconds
         self.many_threads = MPI.Query_thread() == MPI.THREAD_MULTIPLE
-        self.device_buffers = cuda_aware()
         self.rank = comm.Get_rank()
         self._open: set[_Deferred] = set()
+        self._device_buffers: DeviceBuffers | None = None
         self._watchdog = Watchdog(self._on_expiry)
         # Own communicators: a message of ours never matches one of the user's.
         with self._watchdog.guard("the start of MPI", timeout_seconds):
@@ -114,7 +115,12 @@ class MPIWorld(World):
     def sum_(self, vector: torch.Tensor, what: str) -> None:
         """MPI's own Allreduce, in place; call it after a meeting (as `step` does)."""
         with self._watchdog.guard(what, self.timeout_seconds):
-            self._comm.Allreduce(self._mpi.IN_PLACE, _buffer(vector))
+            self._comm.Allreduce(self._mpi.IN_PLACE, as_array(vector))
+
+    def device_buffers(self, device: torch.device) -> DeviceBuffers | None:
+        """See `comm.device_buffers`; an answer holds for worlds that are split off later too."""
+        self._device_buffers = self._device_buffers or learn(self, device)
+        return self._device_buffers
 
     def broadcast_(self, vector: torch.Tensor, what: str) -> None:
         """MPI's own Bcast, after a meeting."""
@@ -140,11 +146,11 @@ class MPIWorld(World):
 
     def send(self, wire: torch.Tensor, to: int, tag: int) -> Request:
         """Isend of its bytes."""
-        return _Message(self._comm.Isend(_bytes(wire), to, tag), to)
+        return _Message(self._comm.Isend(as_bytes(wire), to, tag), to)
 
     def receive(self, wire: torch.Tensor, source: int, tag: int) -> Request:
         """Irecv of its bytes."""
-        return _Message(self._comm.Irecv(_bytes(wire), source, tag), source)
+        return _Message(self._comm.Irecv(as_bytes(wire), source, tag), source)
 
     def wait(self, requests: Sequence[Request], what: str) -> None:
         """Poll them all, since MPI moves none while nobody calls it."""
@@ -176,6 +182,7 @@ class MPIWorld(World):
             world = MPIWorld(comm, self.timeout_seconds)
             # Errors go on to name workers by their numbers in the run.
             world.peers = tuple(self.peers[rank] for rank in comm.allgather(self.rank))
+            world._device_buffers = self._device_buffers
             comm.Free()
         return world
 
@@ -248,12 +255,3 @@ class _Message:
     def __init__(self, request: Any, peer: int) -> None:
         self.peer = peer
         self.done: Callable[[], bool] = request.Test
-
-
-def _bytes(wire: torch.Tensor) -> Any:
-    return wire.view(torch.uint8).numpy() if wire.numel() else np.empty(0, dtype=np.uint8)
-
-
-def _buffer(vector: torch.Tensor) -> Any:
-    """What mpi4py takes: NumPy memory, or a GPU's as it is."""
-    return vector.numpy() if vector.device.type == "cpu" else vector

@@ -11,6 +11,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from arignote.config.devices import ACCELERATOR, EXAMPLE, is_accelerator
 from arignote.config.spec import Spec, parse_options, parse_spec
 from arignote.errors import UserError, unknown
 from arignote.registry import CODECS, ROUTES
@@ -155,7 +156,7 @@ def check_placement(spec: ExchangeSpec, *, devices: Sequence[str], hosts: int) -
     Raises:
         UserError: the reason, and the nearest that works.
     """
-    on_gpu = bool(devices) and all(device.startswith("cuda") for device in devices)
+    on_gpu = bool(devices) and all(is_accelerator(device) for device in devices)
     if spec.route == "shm" and hosts > 1:
         raise UserError(
             f"shm is memory of one host, and these are {hosts}: use hier:fp32 (shm inside each "
@@ -169,10 +170,12 @@ def check_placement(spec: ExchangeSpec, *, devices: Sequence[str], hosts: int) -
     if spec.route in ("nccl", "ipc") and not on_gpu:
         nearest = "asa" if hosts > 1 else "shm"
         raise UserError(
-            f"{spec.route} needs every worker on a GPU (--devices cuda:0,cuda:1): on CPUs use "
+            f"{spec.route} needs every worker on a GPU (--devices {EXAMPLE}): on CPUs use "
             f"{nearest}:fp32"
         )
-    shared = len(devices) - len(set(devices))
+    # Whether two that have no number meet on one GPU, only their host can tell.
+    numbered = [device for device in devices if device != ACCELERATOR]
+    shared = len(numbered) - len(set(numbered))
     if spec.route == "nccl" and shared and hosts < 2:
         raise UserError("nccl cannot serve two workers on one GPU: use ipc:fp32 or allreduce:fp32")
 

@@ -17,7 +17,7 @@ import shlex
 from collections.abc import Iterator
 from typing import Any
 
-from arignote.config.devices import parse_device
+from arignote.config.devices import KINDS, parse_device
 from arignote.errors import UserError, unknown
 
 _ASSIGNMENT = re.compile(r"^\s*(?:export\s+)?([A-Za-z_]+)=(.*)$", re.DOTALL)
@@ -80,7 +80,7 @@ def device_settings(entries: list[str], *, server: bool = False) -> dict[str, An
     by_host: dict[str, list[str]] = {}
     for entry in entries:
         # A device may hold a colon too: `cuda:0` is no host called cuda.
-        named = re.match(r"^(?!(?:cuda|cpu)\d*[:,]|(?:cuda|cpu)\d*$)([^:,]+):(.+)$", entry)
+        named = re.match(rf"^(?!{KINDS}\d*[:,]|{KINDS}\d*$)([^:,]+):(.+)$", entry)
         own = [device for device in (named.group(2) if named else entry).split(",") if device]
         host = named.group(1) if named else ""
         by_host.setdefault(host, []).extend(parse_device(device) for device in own)

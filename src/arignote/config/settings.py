@@ -53,7 +53,8 @@ class Launch(Section):
     """Further ranks that hold the centre of easgd or asgd; 0: none, worker 0 or shared memory
     does it; unset: one where several hosts have a slot to spare."""
     devices: list[str] = []
-    """A device for each worker (`cuda:0`, `cpu`); empty: the CPU."""
+    """A device for each worker (`cuda:0`, `cpu`), or `cuda` alone: the k-th worker of a host has
+    its GPU k modulo their number; empty: the CPU."""
     hosts: list[str] = []
     """`name:slots`, one worker a slot; empty: this machine, or what Slurm, LSF or PBS allocated."""
     hostfile: str = ""
@@ -69,7 +70,7 @@ class Launch(Section):
     """Threads a worker; 0: the host's cores (in an allocation: those of the job) divided by its
     workers."""
     bind: bool = True
-    """Bind workers to cores where they fit."""
+    """Bind workers to cores where they fit; those on GPUs to cores near theirs."""
     ethernet_tuning: bool = True
     """Tune Open MPI's TCP transport when a job spans several hosts."""
     environment: list[str] = []

@@ -29,7 +29,7 @@ def candidates(world: World, device: torch.device) -> list[str]:
     hosts = [peer.host for peer in world.peers]
     if device.type != "cpu":
         # In this order, and the first that serves is taken: their sums may differ in the last bit.
-        return ["nccl", "ipc", "asa"]
+        return ["nccl", "ipc", "allreduce", "asa"]
     if len(set(hosts)) == 1:
         names = ["shm", "asa"]
     elif len(set(hosts)) < len(hosts):
@@ -52,6 +52,8 @@ class AutoExchange(Exchange):
                 route = ROUTES.load(name)(world)
                 # Some find out only now (workers in containers of their own, two on a GPU).
                 route.allocate(1, torch.float32, device)
+                if name == "allreduce" and device.type not in route.devices:
+                    raise UserError(route.device_reason)
                 self._routes.append(route)
             except UserError as error:
                 self.refused[name] = str(error)

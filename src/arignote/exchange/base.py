@@ -129,8 +129,12 @@ class Route(ABC):
     """Whether it offers `own_slice`, `reduce_scatter_` and `all_gather_`."""
     devices: ClassVar[tuple[str, ...]] = ("cpu",)
     """Device types whose memory it takes; other vectors pass through the host's memory."""
+    device_reason: str = "it adds up in the host's memory"
+    """Why it takes the memory of an accelerator, or does not."""
     needs_meeting: ClassVar[bool] = True
     """Whether all workers must have met just before (a step's roll call is such a meeting)."""
+    cuts: bool = False
+    """Whether parts of a vector give the bits of the whole, with a codec that loses nothing."""
     averages: ClassVar[bool] = True
     """Whether `mean_` gives all workers the mean; else they trade."""
 

@@ -7,11 +7,13 @@ from typing import Any
 
 import torch
 
+from arignote import accelerator
 from arignote.comm.base import World
 from arignote.config.exchange_options import CodecOptions
 from arignote.exchange.base import Codec, Route, State
 from arignote.exchange.codecs.fp32 import FP32
 from arignote.exchange.routes.asa import ASA
+from arignote.exchange.staging import Staging
 
 Shapes = Sequence[Sequence[torch.Size]]
 _REHEARSED_ELEMENTS = 4096
@@ -36,7 +38,7 @@ class Exchange:
         """What `prepare` found out, for the events of the run."""
         self._prepared: list[torch.Tensor] = []
         self._states: dict[str, State] = {}
-        self._host: dict[tuple[int, torch.dtype], torch.Tensor] = {}
+        self._staging: dict[torch.device, Staging] = {}
 
     @property
     def name(self) -> str:
@@ -72,12 +74,13 @@ class Exchange:
                 elements = min(vector.numel(), _REHEARSED_ELEMENTS)
                 self.codec.rehearse(elements, self.route.world.size)
         self._prepared = list(vectors)
-        strange = {v.device.type for v in vectors} - set(self.route.devices)
-        if strange and self.route.world.size > 1:
+        on_device = [vector for vector in vectors if accelerator.is_one(vector.device)]
+        if on_device and self.route.world.size > 1:
             # Which way a GPU's gradients take is the first question when they are slow.
+            straight = on_device[0].device.type in self.route.devices
+            how = "where they are" if straight else "by way of pinned host memory"
             self.report["memory"] = (
-                f"{self.route.name} carries {', '.join(sorted(strange))} vectors by way of pinned "
-                f"host memory: {self.route.world.library} is not CUDA-aware, or the route is not"
+                f"{self.name} takes the vectors of devices {how}: {self.route.device_reason}"
             )
 
     def mean_(self, vector: torch.Tensor, *, weight: float | None = None, what: str) -> int:
@@ -100,32 +103,40 @@ class Exchange:
             if self.route.needs_meeting:
                 # Others may read this vector in place: not before it is weighed.
                 self.route.world.meet([], what)
-        carried = self._carried(vector)
-        state = self._state(vector)
-        wire_bytes = self.route.mean_(carried, self.codec, state, what)
-        state.rounds += 1
-        if carried is not vector:
-            vector.copy_(carried)
-        return wire_bytes
-
-    def _carried(self, vector: torch.Tensor) -> torch.Tensor:
-        """`vector` itself where the route and the codec take it, else a copy that they take."""
         wide = vector.dtype in (torch.float32, torch.float64)
         kept = wide and (self.codec.lossless or vector.dtype == torch.float32)
         dtype = vector.dtype if kept else torch.float32
-        if vector.device.type in self.route.devices:
-            return vector if kept else vector.to(dtype)
-        key = (vector.numel(), dtype)
-        if key not in self._host:
-            pinned = vector.device.type == "cuda"
-            self._host[key] = torch.empty(vector.numel(), dtype=dtype, pin_memory=pinned)
-        return self._host[key].copy_(vector)
+        if vector.device.type not in self.route.devices:
+            return self._by_host(vector, dtype, what)
+        if kept:
+            return self._by_route(vector, self._key(vector), what)
+        carried = vector.to(dtype)
+        wire_bytes = self._by_route(carried, self._key(vector), what)
+        vector.copy_(carried)
+        return wire_bytes
 
-    def _state(self, vector: torch.Tensor) -> State:
-        key = self._key(vector)
+    def _by_host(self, vector: torch.Tensor, dtype: torch.dtype, what: str) -> int:
+        """By way of host memory, as `dtype`."""
+        if vector.device not in self._staging:
+            self._staging[vector.device] = Staging(vector.device)
+
+        def exchange(chunk: torch.Tensor, part: slice) -> int:
+            if cuts and self.route.needs_meeting:
+                # A chunk is here when its copy is, on all of them: they have met before that.
+                self.route.world.meet([], what)
+            return self._by_route(chunk, self._key(vector[part]), what)
+
+        cuts = self.codec.lossless and self.route.cuts
+        return self._staging[vector.device].through(vector, dtype, exchange, cuts=cuts)
+
+    def _by_route(self, carried: torch.Tensor, key: str, what: str) -> int:
+        """`carried` is the vector `key`, or a copy of it, as the route and the codec take it."""
         if key not in self._states:
-            self._states[key] = self.route.new_state(vector.numel(), self.codec)
-        return self._states[key]
+            self._states[key] = self.route.new_state(carried.numel(), self.codec)
+        state = self._states[key]
+        wire_bytes = self.route.mean_(carried, self.codec, state, what)
+        state.rounds += 1
+        return wire_bytes
 
     def _key(self, vector: torch.Tensor) -> str:
         """Which vector this is: `number.start.stop` of a prepared one."""

@@ -11,6 +11,9 @@ The bad story of the order:
 
 So a bucket that is not ready holds up those behind it, until `finish` says that nothing more
 is to come. The thread has a world of its own: its messages never meet the rule's.
+
+On a device it has a stream of its own too, where a bucket waits for its own gradients and for no
+later ones; what follows `finish` waits there for the buckets. The processes wait for neither.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ from dataclasses import dataclass, field
 
 import torch
 
+from arignote.accelerator import Mark, SideStream
 from arignote.errors import LostWorkerError, UserError
 from arignote.exchange.exchange import Exchange, Shapes, share_of
 
@@ -78,8 +82,10 @@ class Overlap:
         self._by_member = {(b.vector, start): b for b in self._buckets for start in b.members}
         self._begun: float | None = None
         self._next = 0
-        self._jobs: queue.SimpleQueue[Bucket | float | None] = queue.SimpleQueue()
-        self._results: queue.SimpleQueue[int | BaseException] = queue.SimpleQueue()
+        self._device = vectors[0].device if vectors else torch.device("cpu")
+        self._stream = SideStream(self._device)
+        self._jobs: queue.SimpleQueue[tuple[Bucket, Mark] | float | None] = queue.SimpleQueue()
+        self._results: queue.SimpleQueue[tuple[int, Mark] | BaseException] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._serve, name="exchange", daemon=True)
         self._thread.start()
 
@@ -94,7 +100,7 @@ class Overlap:
                 "begin(samples) was called twice in a step: call it once, before the last backward"
             )
         self._begun = samples
-        self._jobs.put(samples)
+        self._jobs.put(float(samples))
 
     def ready(self, vector: int, start: int) -> None:
         """See `GradientListener.ready`.
@@ -117,7 +123,8 @@ class Overlap:
         return bucket.arrived == bucket.members
 
     def _start_next(self) -> None:
-        self._jobs.put(self._buckets[self._next])
+        # From where the last of its gradients was written: backward's stream, or the rule's.
+        self._jobs.put((self._buckets[self._next], Mark(self._device)))
         self._next += 1
 
     def finish(self, samples: float) -> int:
@@ -154,7 +161,9 @@ class Overlap:
             raise LostWorkerError(f"{self.what} did not end") from None
         if isinstance(result, BaseException):
             raise result
-        return result
+        wire_bytes, mark = result
+        mark.precede()
+        return wire_bytes
 
     def close(self) -> None:
         """End the thread; after the last `finish`."""
@@ -166,18 +175,25 @@ class Overlap:
     def _serve(self) -> None:
         """The thread: rounds in the order in which they were asked for."""
         try:
-            weight: float | None = None
-            while True:
-                job = self._jobs.get()
-                if job is None:
-                    return
-                self._world.timeout_seconds = self._main.timeout_seconds
-                if isinstance(job, Bucket):
-                    self._results.put(self._round(job, weight))
-                else:
-                    weight = self._weight(job)
+            with self._stream.inside():
+                self._work()
         except BaseException as error:
             self._results.put(error)
+
+    def _work(self) -> None:
+        weight: float | None = None
+        while True:
+            job = self._jobs.get()
+            if job is None:
+                return
+            self._world.timeout_seconds = self._main.timeout_seconds
+            if isinstance(job, float):
+                weight = self._weight(job)
+                continue
+            bucket, mark = job
+            mark.precede()
+            wire_bytes = self._round(bucket, weight)
+            self._results.put((wire_bytes, Mark(self._device)))
 
     def _weight(self, samples: float) -> float | None:
         """As the rule's roll call finds it, but while backward runs."""

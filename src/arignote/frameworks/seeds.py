@@ -8,6 +8,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from arignote import accelerator
+from arignote.config.devices import ACCELERATOR
+
 
 def seed_build(seed: int) -> None:
     """Before the model is built: the same on every worker."""
@@ -40,8 +43,8 @@ def random_state() -> dict[str, Any]:
         ],
         "python": [version, list(internal), gauss],
     }
-    if torch.cuda.is_available():
-        state["cuda"] = torch.cuda.get_rng_state()
+    if accelerator.available():
+        state[ACCELERATOR] = accelerator.random_state()
     return state
 
 
@@ -52,5 +55,5 @@ def load_random_state(state: dict[str, Any]) -> None:
     np.random.set_state((name, keys.numpy().astype(np.uint32), position, has_gauss, cached))
     version, internal, gauss = state["python"]
     random.setstate((version, tuple(internal), gauss))
-    if "cuda" in state and torch.cuda.is_available():
-        torch.cuda.set_rng_state(state["cuda"])
+    if ACCELERATOR in state and accelerator.available():
+        accelerator.set_random_state(state[ACCELERATOR])

@@ -10,9 +10,11 @@ from typing import Any
 import torch
 from torch import nn
 
+from arignote import accelerator
 from arignote.checkpoint.pack import load_plain_items, load_state
 from arignote.checkpoint.store import COMMON, WEIGHTS, CheckpointStore, damage, refuse_other_tensors
 from arignote.comm.serial import SerialWorld
+from arignote.config.devices import ACCELERATOR, CPU, is_accelerator
 from arignote.config.load import resolve
 from arignote.config.model_source import find_model
 from arignote.config.settings import Settings
@@ -125,8 +127,8 @@ def model_class(settings: Settings) -> type[Model]:
 
 def device_here(settings: Settings) -> torch.device:
     """A GPU if the run had some and there is one here, else the CPU."""
-    wants_gpu = any(name.startswith("cuda") for name in settings.launch.devices)
-    return torch.device("cuda" if wants_gpu and torch.cuda.is_available() else "cpu")
+    wants_gpu = any(is_accelerator(name) for name in settings.launch.devices)
+    return torch.device(ACCELERATOR if wants_gpu and accelerator.available() else CPU)
 
 
 @dataclass(frozen=True)

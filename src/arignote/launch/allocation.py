@@ -10,12 +10,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from arignote.config.devices import count_workers
 from arignote.errors import UserError
 from arignote.launch.hosts import Host
 
 _COUNT = re.compile(r"(\d+)(?:\(x(\d+)\))?")
 _RANGE = re.compile(r"(\d+)(?:-(\d+))?")
-_WHERE = ("hosts", "hostfile", "devices")
+_WHERE = ("hosts", "hostfile")
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,9 @@ def allocation_layer(
 
 def _names(layer: dict[str, Any], keys: Sequence[str]) -> bool:
     launch = layer.get("launch")
-    return isinstance(launch, dict) and any(launch.get(key) for key in keys)
+    if not isinstance(launch, dict):
+        return False
+    return any(launch.get(key) for key in keys) or count_workers(launch.get("devices"))
 
 
 def _slurm(environment: Mapping[str, str]) -> Allocation | None:

@@ -21,12 +21,15 @@ from arignote.launch.allocation import find_allocation
 from arignote.launch.find import Found, find_launcher
 from arignote.launch.placement import usable_cores
 from arignote.launch.start import prepare
+from arignote.topology.machine import Machine, allowed_cpus
+from arignote.topology.rows import SeenGpu, topology_rows
 
 _PROBE = """
-import json, os, shutil
-facts = {}
+import json
 from mpi4py import MPI
-import ctypes
+from arignote.topology.machine import allowed_cpus, write_cpus
+from arignote.comm.cuda_aware import cuda_aware
+facts = {}
 facts["size"] = MPI.COMM_WORLD.size
 first_line = MPI.Get_library_version().strip("\\0 \\n").splitlines()[0]
 facts["library"] = " ".join(first_line.split(",")[0].split())
@@ -38,19 +41,22 @@ try:
     facts["ULFM"] = "yes"
 except Exception:
     facts["ULFM"] = "no"
-try:
-    query = ctypes.CDLL(None).MPIX_Query_cuda_support
-    facts["CUDA-aware MPI"] = "yes" if query() else "no"
-except AttributeError:
-    facts["CUDA-aware MPI"] = "yes" if os.environ.get("MPICH_GPU_SUPPORT_ENABLED") == "1" else "no"
+facts["CUDA-aware MPI"] = "yes" if cuda_aware() else "no"
+bound = MPI.COMM_WORLD.gather(write_cpus(allowed_cpus())) or []
+facts["binding"] = "; ".join(f"worker {r} on CPUs {cpus}" for r, cpus in enumerate(bound))
 if MPI.COMM_WORLD.rank == 0:
     print("PROBE " + json.dumps(facts), flush=True)
 """
 
 _TORCH_PROBE = """
 import json, torch
-names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-print("PROBE " + json.dumps({"torch": torch.__version__, "devices": names}))
+from dataclasses import asdict
+from arignote import accelerator
+from arignote.topology.gpus import driver_version
+from arignote.topology.machine import Machine
+gpus = [asdict(gpu) for gpu in accelerator.seen()]
+problem = accelerator.why_none() if Machine().gpus() or driver_version() else ""
+print("PROBE " + json.dumps({"torch": torch.__version__, "gpus": gpus, "problem": problem}))
 """
 
 
@@ -134,9 +140,17 @@ def _examine_torch(facts: dict[str, str], advice: list[str]) -> None:
         advice.append(f"torch cannot be imported: {problem}")
         return
     facts["torch"] = str(probe["torch"])
-    devices = probe["devices"]
-    facts["devices"] = ", ".join(f"cuda:{i} {name}" for i, name in enumerate(devices)) or "cpu"
-    if devices and facts.get("CUDA-aware MPI") == "no":
+    gpus = [SeenGpu(**gpu) for gpu in probe["gpus"]]
+    facts["devices"] = ", ".join(f"{gpu.device} {gpu.name}" for gpu in gpus) or "cpu"
+    facts |= topology_rows(Machine(), allowed_cpus(), gpus)
+    if probe["problem"]:
+        advice.append(f"the GPUs here cannot be used: {probe['problem']}")
+    advice += [
+        f"{gpu.device} is full, no worker can begin there: end what uses it (nvidia-smi)"
+        for gpu in gpus
+        if gpu.free_gib is None
+    ]
+    if gpus and facts.get("CUDA-aware MPI") == "no":
         advice.append("this MPI is not CUDA-aware: vectors on GPUs go through host memory")
 
 

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import os
+import platform
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import psutil
 
-from arignote.config.devices import parse_device
+from arignote.config.devices import ACCELERATOR, CPU, any_accelerator, parse_device, same_for_all
 from arignote.config.settings import Launch
 from arignote.errors import UserError
 from arignote.launch.allocation import Allocation, find_allocation
 from arignote.launch.hosts import Host, join_hosts, parse_host, read_hostfile
+from arignote.launch.mapping import Mapping, mapping_of, threads_each
+from arignote.topology.gpus import hiding, torch_build, visible_gpus, why_no_gpu
+from arignote.topology.machine import Machine, allowed_cpus
 
 WORKER_GIB = 0.2
 """What a worker takes before it has any data: Python, torch, MPI (measured: 0.21 GiB)."""
@@ -31,6 +35,8 @@ class Placement:
     """Whether every worker has cores of its own (as far as this machine tells)."""
     servers: int = 0
     """Ranks after the workers, which hold a centre."""
+    mapping: Mapping = "slot"
+    """Over which cores of a host its workers are mapped."""
 
     @property
     def processes(self) -> int:
@@ -48,7 +54,8 @@ def launch_layer(
 ) -> dict[str, Any]:
     """What the command line says about placement, as a layer of settings.
 
-    The number of workers follows from the devices or the hosts where -n is not given.
+    The number of workers follows from the devices (but for a single one without a number, which is
+    every worker's) or the hosts where -n is not given.
 
     Raises:
         UserError: a device or host cannot be parsed, or their numbers disagree.
@@ -60,7 +67,8 @@ def launch_layer(
         layer["servers"] = servers
     if devices is not None:
         layer["devices"] = [parse_device(device) for device in devices.split(",")]
-        layer.setdefault("workers", len(layer["devices"]))
+        if not same_for_all(layer["devices"]):
+            layer.setdefault("workers", len(layer["devices"]))
     named: list[Host] = []
     if hosts is not None:
         named = [parse_host(host) for host in hosts.split(",")]
@@ -103,15 +111,16 @@ def place(settings: Launch, *, centre: bool | None = None) -> Placement:
         )
     _check_devices(settings)
     _check_memory(max((host.slots for host in hosts), default=workers + servers), servers)
-    devices = [parse_device(device) for device in settings.devices]
-    if not hosts and any(device.startswith("cuda") for device in devices):
-        _check_cuda_here(devices)
+    if not hosts and any_accelerator(settings.devices):
+        check_gpus_here([parse_device(device) for device in settings.devices])
     cores = usable_cores()
     local = max((host.slots for host in hosts), default=workers)
-    threads = settings.threads or max(1, cores // local)
+    here = Machine().count_cores(allowed_cpus())
+    threads = settings.threads or threads_each(cores, local, here.sockets)
     # A launcher that binds gives a server as many cores as a worker.
-    fits = threads * (local if hosts else workers + servers) <= cores
-    return Placement(workers, tuple(hosts), threads, fits, servers)
+    bound = local if hosts else workers + servers
+    mapping = mapping_of(bound, threads, here)
+    return Placement(workers, tuple(hosts), threads, threads * bound <= cores, servers, mapping)
 
 
 def _place_in(allocation: Allocation, settings: Launch, centre: bool | None) -> Placement:
@@ -125,14 +134,20 @@ def _place_in(allocation: Allocation, settings: Launch, centre: bool | None) -> 
     if cores is None:
         cores = max(1, usable_cores() // max(host.slots for host in hosts))
     threads = settings.threads or cores
-    return Placement(workers, hosts, threads, threads <= cores, servers)
+    mapping: Mapping = "slot"
+    if any(host.name.partition(".")[0] == platform.node().partition(".")[0] for host in hosts):
+        # A job's script runs on its first host; salloc's shell may be anywhere.
+        most = max(host.slots for host in hosts)
+        mapping = mapping_of(most, threads, Machine().count_cores(allowed_cpus()))
+    return Placement(workers, hosts, threads, threads <= cores, servers, mapping)
 
 
 def _check_devices(settings: Launch) -> None:
-    if settings.devices and len(settings.devices) != settings.workers:
+    devices = settings.devices
+    if devices and not same_for_all(devices) and len(devices) != settings.workers:
         raise UserError(
-            f"{len(settings.devices)} devices for {settings.workers} workers: name one device a "
-            "worker"
+            f"{_count(len(devices), 'device')} for {_count(settings.workers, 'worker')}: name one "
+            f"device a worker, or {ACCELERATOR} alone, which shares out the GPUs of each host"
         )
 
 
@@ -178,15 +193,27 @@ def usable_cores() -> int:
     return max(1, min(allowed or 1, physical or allowed or 1))
 
 
-def _check_cuda_here(devices: list[str]) -> None:
-    """Without torch: does this machine have the device files of so many GPUs?"""
-    found = len(list(Path("/dev").glob("nvidia[0-9]*")))
-    if Path("/dev/kfd").exists():
+def check_gpus_here(devices: list[str]) -> None:
+    """Without torch: will a worker on this machine find its GPU?
+
+    Raises:
+        UserError: torch can use none here, or fewer than are named.
+    """
+    build = torch_build()
+    found = visible_gpus(build) if build is not None and build.for_gpus else 0
+    if found is None:
         return
     for device in devices:
-        index = int(device.partition(":")[2] or 0)
-        if device.startswith("cuda") and index >= found:
+        if device == CPU or int(device.partition(":")[2] or 0) < found:
+            continue
+        if not found:
             raise UserError(
-                f"device {device} does not exist: this machine has {found} GPUs; use --devices "
-                "cpu,cpu or leave it out"
+                f"device {device} cannot be used on this machine: {why_no_gpu(build)}; for the "
+                "CPU, leave --devices out"
             )
+        hidden = hiding(build) if build is not None else ""
+        raise UserError(
+            f"device {device} does not exist: this machine has {_count(found, 'GPU')}"
+            f"{f' ({hidden})' if hidden else ''}; use --devices {ACCELERATOR}, which "
+            "shares them out"
+        )

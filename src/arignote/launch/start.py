@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from arignote.config.devices import any_accelerator
 from arignote.config.exchange_options import check_fits_rule, check_placement, parse_exchange
 from arignote.config.load import to_toml
 from arignote.config.model_source import find_model
@@ -64,7 +65,8 @@ def prepare(settings: Launch, command: list[str], *, centre: bool | None = None)
     job = Job(
         program=found.program,
         placement=placement,
-        bind=settings.bind,
+        # Workers on GPUs bind themselves, to cores near theirs: comm/location.py.
+        bind=settings.bind and not any_accelerator(settings.devices),
         command=tuple(command),
         environment=forwarded_environment(settings, placement, environment),
         extra=tuple(settings.mpirun_arguments),

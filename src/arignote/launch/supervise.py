@@ -110,6 +110,8 @@ class Supervisor:
         self._must_leave = must_leave
         self._asked: list[int] = [] if asked is None else asked
         self._noise: list[str] = []
+        self._told: list[str] = []
+        """What workers of hosts that do not see the control folder say of their failure."""
         self._family: dict[int, psutil.Process] = {}
         self._look_again = 0.0
 
@@ -240,6 +242,8 @@ class Supervisor:
                 held.append(text)
                 while held and self._flavour.ends_noise(held):
                     held = self._sort_out(held, error)
+            elif error and text.startswith(failure.TOLD):
+                self._told.append(text)
             elif text.strip() or not error:
                 self._screen.line(text, error=error)
         while held:
@@ -267,6 +271,10 @@ class Supervisor:
         if death is None and returncode < 0 and by_itself and not self._asked:
             death = Death(-returncode)
         asked = self._asked[0] if self._asked else 0
+        # All may say the same, and one of them where we look.
+        for line in dict.fromkeys(self._told):
+            if report is None or line != report.text():
+                self._screen.line(line, error=True)
         if returncode and not (asked or report or death or overdue):
             # A message that we do not understand is better than none.
             for line in self._noise:

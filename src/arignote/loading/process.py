@@ -72,6 +72,11 @@ class ServerProcess:
                 self.channel.close()
                 raise
 
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
     def tell(self, description: Message) -> None:
         """What to open: `server.describe`."""
         stdin = self._process.stdin

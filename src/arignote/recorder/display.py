@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from arignote.recorder.events import EventTail
+from arignote.recorder.placement_lines import placement_lines
 from arignote.recorder.progress import live_progress
 from arignote.recorder.summary import Summary, phase_rows, read_summary
 
@@ -89,6 +90,10 @@ class Display:
 
     def _on_start(self, event: dict[str, Any]) -> None:
         self.met = True
+
+    def _on_placement(self, event: dict[str, Any]) -> None:
+        for line in placement_lines(event["workers"], event["idle_gpus"]):
+            self._say(line)
 
     def _on_exchange(self, event: dict[str, Any]) -> None:
         if "median_seconds" in event:

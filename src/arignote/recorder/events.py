@@ -1,7 +1,7 @@
 """events.jsonl: one JSON object a line, written while the run goes on, only ever appended to.
 
-Every event has `event` (its kind) and `time` (seconds since the epoch). Kinds: start, exchange,
-begin, step, epoch, validation, checkpoint, warning, resume, resize (the launcher's), end.
+Every event has `event` (its kind) and `time` (seconds since the epoch). Kinds: start, placement,
+exchange, begin, step, epoch, validation, checkpoint, warning, resume, resize (the launcher's), end.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 Time is a line cut into pieces: `start()` sets the knife, `end(phase)` books everything since
 the last cut to `phase`. So the phases of a step add up to the step, whatever happens in it.
+A device runs behind the process that tells it what to do: there a cut is an event in its work
+(`accelerator.DeviceClock`), read once the device has got there, so that nobody waits for it.
 (Theano-MPI's recorder has the same two calls and the same four phases.)
 """
 
@@ -9,9 +11,10 @@ from __future__ import annotations
 
 import math
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Protocol
 
 PHASES = ("calc", "comm", "sync", "wait")
 """compute; moving bytes; waiting for other workers; waiting for data."""
@@ -39,17 +42,40 @@ class Note:
         return self.total / self.readings if self.readings else math.nan
 
 
-class Recorder:
-    """Counts one worker's seconds, samples, steps and bytes, and sums up its losses.
+class Clock(Protocol):
+    """Cuts time into pieces."""
+
+    def cut(self) -> Any:
+        """This point in time."""
+
+    def seconds(self, since: Any, until: Any, *, wait: bool) -> float | None:
+        """Between two cuts; None: not known yet, and not to be waited for."""
+
+
+class HostClock:
+    """The time of this process.
 
     Args:
-        clock: seconds from any origin.
+        read: seconds from any origin.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.perf_counter) -> None:
-        self._clock = clock
-        self._cut = clock()
-        self.seconds = dict.fromkeys(PHASES, 0.0)
+    def __init__(self, read: Callable[[], float] = time.perf_counter) -> None:
+        self.cut = read
+
+    def seconds(self, since: float, until: float, *, wait: bool) -> float:
+        """See `Clock.seconds`."""
+        return until - since
+
+
+class Recorder:
+    """Counts one worker's seconds, samples, steps and bytes, and sums up its losses."""
+
+    def __init__(self, clock: Clock | None = None) -> None:
+        self._clock: Clock = clock or HostClock()
+        self._cut = self._clock.cut()
+        self._pieces: deque[tuple[str, Any, Any]] = deque()
+        """Cut off, and not booked yet: phase, begin, end."""
+        self._seconds = dict.fromkeys(PHASES, 0.0)
         self.steps = 0
         self.samples = 0
         self.wire_bytes = 0
@@ -61,13 +87,29 @@ class Recorder:
 
     def start(self) -> None:
         """Begin a step: what came before belongs to none."""
-        self._cut = self._clock()
+        self._cut = self._clock.cut()
 
     def end(self, phase: str) -> None:
         """Book the seconds since the last `start` or `end` to `phase`."""
-        now = self._clock()
-        self.seconds[phase] += now - self._cut
+        now = self._clock.cut()
+        self._pieces.append((phase, self._cut, now))
         self._cut = now
+        self._book(wait=False)
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """By phase, as far as they are known; of a device the last ones are still to come."""
+        self._book(wait=False)
+        return self._seconds
+
+    def _book(self, *, wait: bool) -> None:
+        while self._pieces:
+            phase, since, until = self._pieces[0]
+            spent = self._clock.seconds(since, until, wait=wait)
+            if spent is None:
+                return
+            self._seconds[phase] += spent
+            self._pieces.popleft()
 
     def sent(self, wire_bytes: int) -> None:
         """Count bytes that this worker put on the wire."""
@@ -99,8 +141,9 @@ class Recorder:
 
     def state_dict(self) -> dict[str, Any]:
         """The counters, for a checkpoint."""
+        self._book(wait=True)
         return {
-            "seconds": dict(self.seconds),
+            "seconds": dict(self._seconds),
             "steps": self.steps,
             "samples": self.samples,
             "wire_bytes": self.wire_bytes,
@@ -117,7 +160,7 @@ class Recorder:
         """
         self.steps = int(states[0]["steps"])
         for phase in PHASES:
-            self.seconds[phase] = sum(s["seconds"][phase] for s in states) / len(states)
+            self._seconds[phase] = sum(s["seconds"][phase] for s in states) / len(states)
         if rank:
             return
         self.samples = sum(int(s["samples"]) for s in states)
@@ -129,7 +172,7 @@ class Recorder:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on counting from `state`."""
-        self.seconds = dict(state["seconds"])
+        self._seconds = dict(state["seconds"])
         self.steps = int(state["steps"])
         self.samples = int(state["samples"])
         self.wire_bytes = int(state["wire_bytes"])

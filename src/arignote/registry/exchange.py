@@ -38,7 +38,7 @@ ROUTES = Registry(
     ),
     Entry(
         "ipc",
-        "arignote.exchange.routes.ipc:CudaIPC",
+        "arignote.exchange.routes.ipc:IPC",
         "GPUs of one host: shm in their memory, also where workers share a GPU",
     ),
 )

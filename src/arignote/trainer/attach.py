@@ -34,11 +34,11 @@ from arignote.exchange.open import open_exchange
 from arignote.frameworks.torch_replica import TorchReplica
 from arignote.log import logger
 from arignote.orphan import die_with_parent
-from arignote.recorder.phases import Recorder
 from arignote.registry import RULES
 from arignote.rules.base import Bring, Rule
 from arignote.rules.visitor import serve
 from arignote.trainer.batches import Batches
+from arignote.trainer.device_defaults import recorder_for
 
 
 class Attached:
@@ -65,9 +65,9 @@ class Attached:
             serve(crew)
             crew.whole.close()
             sys.exit(0)
-        self.recorder = Recorder()
-        """Seconds by phase, steps and bytes of this worker."""
         device = next((p.device for p in module.parameters()), torch.device("cpu"))
+        self.recorder = recorder_for(device)
+        """Seconds by phase, steps and bytes of this worker."""
         way = open_exchange(exchange, self._world, device)
         self._replica = TorchReplica(
             module, optimizer, allocate=way.route.allocate, clip_norm=clip_norm

@@ -18,11 +18,13 @@ from __future__ import annotations
 import torch
 from torch import nn
 
+from arignote import accelerator
+from arignote.accelerator import DeviceClock
 from arignote.config.rule_options import BSPOptions, parse_rule
 from arignote.config.settings import Settings
+from arignote.recorder.phases import Recorder
 
 _FUSED = ("sgd", "adam", "adamw")
-_BF16_CAPABILITY = (8, 0)
 
 
 def with_device_defaults(settings: Settings, device: torch.device, workers: int) -> Settings:
@@ -40,9 +42,14 @@ def with_device_defaults(settings: Settings, device: torch.device, workers: int)
 
 
 def _precision(device: torch.device) -> str:
-    if device.type == "cuda" and torch.cuda.get_device_capability(device) >= _BF16_CAPABILITY:
+    if accelerator.is_one(device) and accelerator.computes_bf16(device):
         return "bf16"
     return "fp32"
+
+
+def recorder_for(device: torch.device) -> Recorder:
+    """A recorder whose phases are those of `device`."""
+    return Recorder(DeviceClock(device) if accelerator.is_one(device) else None)
 
 
 def wants_channels_last(settings: Settings, module: nn.Module) -> bool:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from arignote import accelerator
 from arignote.comm.base import World
 from arignote.config.settings import Settings
 from arignote.data.base import Batch, Dataset
@@ -29,6 +30,7 @@ from arignote.recorder.phases import Recorder
 from arignote.rules.base import Bring
 from arignote.trainer.batch_norm import synchronise_batch_norm
 from arignote.trainer.device_defaults import with_device_defaults
+from arignote.trainer.device_memory import bytes_to_train, require_room
 from arignote.trainer.mixed_targets import check_loss, right_class
 from arignote.trainer.open_feed import open_feed
 from arignote.trainer.parts import Parts
@@ -77,6 +79,9 @@ class TorchTask(Task):
         self._fp64 = settings.train.precision == "fp64"
         self._amp, scaler = self._precision()
         module = self._build()
+        if accelerator.is_one(device):
+            require_room(world, device, bytes_to_train(model, module, settings, world.size))
+        module = self._on_device(module)
         self._placing = open_placing(settings, self.dataset, module, device)
         optimizer = model.optimizer(p for p in module.parameters() if p.requires_grad)
         self.replica: TorchReplica = TorchReplica(
@@ -114,6 +119,9 @@ class TorchTask(Task):
         module = self.model.build()
         if self.settings.train.batch_norm == "synchronised":
             module = synchronise_batch_norm(module, self.world)
+        return module
+
+    def _on_device(self, module: nn.Module) -> nn.Module:
         module = module.to(self.device)
         if self._fp64:
             module = module.double()

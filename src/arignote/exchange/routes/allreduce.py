@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import torch
 
+from arignote import accelerator
 from arignote.comm.base import World
+from arignote.config.devices import ACCELERATOR, CPU
 from arignote.exchange.base import Codec, Route, State
 
 
@@ -21,14 +23,29 @@ class Allreduce(Route):
 
     def __init__(self, world: World) -> None:
         super().__init__(world)
-        if world.device_buffers:
-            self.devices = ("cpu", "cuda")  # type: ignore[misc]
+        # Between more, MPI chooses another order for vectors of another length.
+        self.cuts = world.size == 2
+
+    def allocate(self, elements: int, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+        """Plain memory; the first on a device finds out whether MPI takes it as it is."""
+        found = self.world.device_buffers(device)
+        if found is not None:
+            self.device_reason = found.reason
+            if found.taken:
+                self.devices = (CPU, ACCELERATOR)  # type: ignore[misc]
+        return super().allocate(elements, dtype, device)
+
+    def twin(self, world: World) -> Allreduce:
+        """See `Route.twin`."""
+        other = Allreduce(world)
+        other.devices = self.devices  # type: ignore[misc]
+        return other
 
     def mean_(self, vector: torch.Tensor, codec: Codec, state: State, what: str) -> int:
         """One allreduce, one multiplication; see `Route.mean_`."""
         workers = self.world.size
-        if vector.device.type == "cuda":
-            torch.cuda.synchronize(vector.device)
+        if accelerator.is_one(vector.device):
+            accelerator.settle(vector.device)
         self.world.sum_(vector, what)
         vector.mul_(1 / workers)
         return 2 * (workers - 1) * vector.numel() * vector.element_size() // workers

@@ -31,6 +31,7 @@ class ASA(Route):
     """Point-to-point messages of any MPI."""
 
     name = "asa"
+    cuts = True
     shards = True
     needs_meeting = False
 

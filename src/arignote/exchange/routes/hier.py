@@ -35,6 +35,7 @@ class Hierarchical(Route):
     """Two levels: the workers of a host, and the hosts."""
 
     name = "hier"
+    cuts = True
 
     def __init__(self, world: World) -> None:
         super().__init__(world)

@@ -13,15 +13,15 @@ library, and handed batches from its loaders that way; here no message carries a
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
-from typing import Any
 
 import torch
 
+from arignote import accelerator
 from arignote.comm.base import World
+from arignote.config.devices import ACCELERATOR
 from arignote.errors import UserError
 from arignote.exchange.base import Codec, Route, State, cut
-from arignote.exchange.routes.gpu import check_cuda, check_devices, share
+from arignote.exchange.routes.gpu import check_accelerators, check_devices, share
 
 _ALIGN = 1024
 _BLOCK = 1 << 22
@@ -48,12 +48,13 @@ def mean_into_(
             target[block].copy_(total)
 
 
-class CudaIPC(Route):
+class IPC(Route):
     """In place, in memory of the GPUs of one host."""
 
     name = "ipc"
     shards = True
-    devices = ("cuda",)
+    devices = (ACCELERATOR,)
+    device_reason = "its workers share the memory of their devices"
     needs_meeting = False
 
     def __init__(self, world: World) -> None:
@@ -87,7 +88,7 @@ class CudaIPC(Route):
         staged = vectors or self._stage(vector)
         self._meet(vector.device, what)
         parts = self._parts(staged)
-        self._sum(parts, parts, vector.device)
+        mean_into_(parts, parts, vector.device)
         self._meet(vector.device, what)
         if vectors is None:
             vector.copy_(staged[self.world.rank])
@@ -99,7 +100,7 @@ class CudaIPC(Route):
         assert vectors is not None
         self._meet(vector.device, what)
         parts = self._parts(vectors)
-        self._sum(parts, [parts[self.world.rank]], vector.device)
+        mean_into_(parts, [parts[self.world.rank]], vector.device)
         self._settle(vector.device)
         return 0
 
@@ -136,26 +137,16 @@ class CudaIPC(Route):
         part = self.own_slice(vectors[0].numel())
         return [vector[part] for vector in vectors]
 
-    def _sum(
-        self, parts: Sequence[torch.Tensor], targets: Sequence[torch.Tensor], device: torch.device
-    ) -> None:
-        with self._beside(device):
-            mean_into_(parts, targets, device)
-
     def _meet(self, device: torch.device, what: str) -> None:
-        """All workers' GPUs have done all they were told to before this."""
+        """All workers' GPUs have done what these streams were told to before this."""
         self._settle(device)
         self.world.meet([], what)
 
     def _check(self) -> None:
-        check_cuda(self.name, self.world)
+        check_accelerators(self.name, self.world)
 
     def _settle(self, device: torch.device) -> None:
-        torch.cuda.synchronize(device)
-
-    def _beside(self, device: torch.device) -> AbstractContextManager[Any]:
-        """A stream of its own, for a thread beside the one that computes."""
-        return torch.cuda.stream(torch.cuda.Stream(device))  # type: ignore[no-untyped-call]
+        accelerator.settle(device)
 
     def twin(self, world: World) -> Route:
         """Over the same memory."""

@@ -16,9 +16,11 @@ from typing import Any
 
 import torch
 
+from arignote import accelerator
 from arignote.comm.base import World
+from arignote.config.devices import ACCELERATOR
 from arignote.errors import LostWorkerError, UserError
-from arignote.exchange.routes.gpu import check_cuda, check_devices, gpu_name
+from arignote.exchange.routes.gpu import check_accelerators, check_devices
 from arignote.exchange.routes.process_group import ProcessGroupRoute, dist
 
 
@@ -26,11 +28,12 @@ class NCCL(ProcessGroupRoute):
     """A GPU of its own for every worker."""
 
     name = "nccl"
-    devices = ("cuda",)
+    devices = (ACCELERATOR,)
+    device_reason = "NCCL moves the memory of devices"
 
     def __init__(self, world: World) -> None:
         super().__init__(world)
-        check_cuda(self.name, world)
+        check_accelerators(self.name, world)
         missing = world.gather(not dist.is_nccl_available(), "the start of nccl")
         if any(missing):
             raise UserError(
@@ -42,7 +45,9 @@ class NCCL(ProcessGroupRoute):
         """A GPU for every worker, and one of its own."""
         check_devices(self.name, self.world, device, self.devices)
         here = self.world.peers[self.world.rank].host
-        names = self.world.gather(f"{gpu_name(device)} of host {here}", "the start of nccl")
+        names = self.world.gather(
+            f"{accelerator.identity(device)} of host {here}", "the start of nccl"
+        )
         for rank, name in enumerate(names):
             if name in names[:rank]:
                 raise UserError(

@@ -121,6 +121,7 @@ class SharedMemory(Route):
     """In place, in memory of one host."""
 
     name = "shm"
+    cuts = True
     shards = True
 
     def __init__(self, world: World, memory: HostMemory | None = None) -> None:

@@ -28,8 +28,11 @@ class MPICH(Flavour):
         return [*argv, *job.extra, *job.command]
 
     def _binding(self, job: Job) -> list[str]:
-        fits = job.bind and job.placement.fits
-        return ["-bind-to", f"core:{job.placement.threads}" if fits else "none"]
+        place = job.placement
+        if not (job.bind and place.fits):
+            return ["-bind-to", "none"]
+        by_node = ["-map-by", "numa"] if place.mapping == "numa" else []
+        return ["-bind-to", f"core:{place.threads}", *by_node]
 
     def starts_noise(self, line: str) -> bool:
         """An empty line and `=====...` open the message; an Abort and the epilogue stand alone."""

@@ -50,8 +50,9 @@ class OpenMPI(Flavour):
             for name in job.environment:
                 argv += ["-x", name]
         argv += self._tuning(job)
-        if job.bind and place.fits:
-            argv += ["--map-by", f"slot:PE={place.threads}", "--bind-to", "core"]
+        # It refuses to start workers that straddle sockets, and with them the whole job.
+        if job.bind and place.fits and place.mapping != "none":
+            argv += ["--map-by", f"{place.mapping}:PE={place.threads}", "--bind-to", "core"]
         else:
             argv += ["--bind-to", "none", "--oversubscribe"]
         return [*argv, *job.extra, *job.command]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from arignote.config.devices import VISIBLE
 from arignote.launch.hostcheck.compare import Hosts, device_names, have, names
 from arignote.launch.hostcheck.network_settings import has_interface
 from arignote.launch.hostcheck.report import HostFacts
@@ -100,7 +101,7 @@ def _unseen(name: str, facts: HostFacts) -> list[str]:
         return []
     return [
         f"{name} has {device_names(facts)}, but torch sees no GPU there: install a torch with "
-        "CUDA, or look at CUDA_VISIBLE_DEVICES and the driver"
+        f"CUDA, or look at {VISIBLE} and the driver"
     ]
 
 
