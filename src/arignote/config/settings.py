@@ -74,6 +74,9 @@ class Launch(Section):
     """Tune Open MPI's TCP transport when a job spans several hosts."""
     environment: list[str] = []
     """Names of further environment variables to forward to other hosts."""
+    check_hosts: bool = True
+    """Before a run starts, ask every host that is named whether it answers, and has the same
+    Python, packages, code and MPI, and the network interfaces that are named."""
     start_timeout_seconds: Positive = 300.0
     """How long all workers may take to come to the first meeting."""
     grace_seconds: Annotated[float, Field(gt=0, le=3600)] = 6.0

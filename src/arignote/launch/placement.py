@@ -76,6 +76,18 @@ def launch_layer(
     return layer
 
 
+def named_hosts(settings: Launch) -> list[Host]:
+    """The hosts that the user has named.
+
+    Raises:
+        UserError: one of them, or the file of them, cannot be read.
+    """
+    hosts = join_hosts(parse_host(host) for host in settings.hosts)
+    if settings.hostfile and not hosts:
+        return read_hostfile(Path(settings.hostfile))
+    return hosts
+
+
 def place(settings: Launch, *, centre: bool | None = None) -> Placement:
     """Check that workers, servers, hosts and devices fit one another.
 
@@ -86,9 +98,7 @@ def place(settings: Launch, *, centre: bool | None = None) -> Placement:
         UserError: too few slots, a number of devices that is not that of the workers, or a
             device that this machine cannot have.
     """
-    hosts = join_hosts(parse_host(host) for host in settings.hosts)
-    if settings.hostfile and not hosts:
-        hosts = read_hostfile(Path(settings.hostfile))
+    hosts = named_hosts(settings)
     if not hosts:
         allocation = find_allocation()
         if allocation is not None:

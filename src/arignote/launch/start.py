@@ -21,6 +21,7 @@ from arignote.launch.ending import conclude, failed, raise_report, who
 from arignote.launch.environment import forwarded_environment, own_environment, worker_environment
 from arignote.launch.find import find_launcher
 from arignote.launch.flavours.base import Flavour, Job
+from arignote.launch.hostcheck.admit import admit_hosts
 from arignote.launch.lock import only_launcher
 from arignote.launch.placement import place
 from arignote.launch.resize import forget_requests
@@ -41,6 +42,8 @@ class Launched:
     argv: list[str]
     environment: dict[str, str]
     flavour: Flavour
+    forwarded: dict[str, str]
+    """The part of the environment that workers on other hosts get."""
 
     def shell(self) -> str:
         """As one would type it."""
@@ -72,7 +75,7 @@ def prepare(settings: Launch, command: list[str], *, centre: bool | None = None)
         tune_ethernet=settings.ethernet_tuning,
         launcher_environment=environment,
     )
-    return Launched(found.flavour.argv(job), environment, found.flavour)
+    return Launched(found.flavour.argv(job), environment, found.flavour, job.environment)
 
 
 def check(settings: Settings, *, resume: bool = False) -> None:
@@ -189,6 +192,7 @@ def train(settings: Settings, run_folder: Path, *, resume: bool, again: bool = F
     launched = _prepare_run(settings, run_folder, resume=resume)
     if not (resume or again):
         refuse_begun(run_folder)
+    admit_hosts(settings.launch, launched.forwarded)
     asked: list[int] = []
     # Listened to all along: a signal between two starts must stop the run, not just end us.
     with only_launcher(run_folder), stop_signals(asked):
@@ -299,6 +303,7 @@ def run_script(settings: Launch, command: list[str]) -> int:
         ArignoteError: a worker failed.
     """
     launched = prepare(settings, command)
+    admit_hosts(settings, launched.forwarded)
     supervisor = Supervisor(
         launched.flavour,
         _Plain(),
