@@ -151,7 +151,7 @@ def settings_of(given: dict[str, Any], resumed: Path | None, *, here: bool = Tru
         layers.append((str(resumed / CONFIG_FILE), before))
     if here:
         said = [layer for _, layer in asked]
-        layers.append(("", allocation_layer(said, before, servers=given["servers"] or 0)))
+        layers.append(("", allocation_layer(said, before)))
     layers += asked
     model = _model_of(layers)
     if not model:

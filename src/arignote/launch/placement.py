@@ -129,7 +129,7 @@ def _place_in(allocation: Allocation, settings: Launch, centre: bool | None) -> 
     workers = settings.workers
     spare = len(allocation.hosts) > 1 and allocation.slots > workers > 1
     servers = _servers(settings, centre, spare=spare)
-    hosts = allocation.hosts_for(workers + servers)
+    hosts = allocation.hosts_for(workers, servers)
     _check_devices(settings)
     cores = allocation.cores_for(hosts)
     if cores is None:
