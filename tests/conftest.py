@@ -153,8 +153,12 @@ def nothing_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
     wait_until(lambda: not worker_processes(processes, MODULES), 10, "worker processes leaked")
 
 
-MODULES = ("arignote.worker", "arignote.loading.server")
-"""What the processes of a run are called; loaders are forked from the second."""
+MODULES = (
+    *("arignote.worker", "arignote.loading.server"),
+    *("arignote.forkserver.stub", "arignote.forkserver.server"),
+)
+"""What the processes of a run are called; loaders are forked from the second, workers from the
+last."""
 
 
 def worker_processes(

@@ -165,9 +165,10 @@ def test_other_hosts_are_told_the_same(cores, monkeypatch, tmp_path):
 
 
 def test_the_command_of_a_worker(tmp_path):
-    command = start.worker_command(tmp_path, resume=False)
+    made = settings(run={"model": "digits-mlp"})
+    command = start.prepare_run(made, tmp_path, resume=False).argv
     assert command == [sys.executable, "-m", "arignote.worker", str(tmp_path)]
-    assert start.worker_command(tmp_path, resume=True) == [*command, "--resume"]
+    assert start.prepare_run(made, tmp_path, resume=True).argv == [*command, "--resume"]
 
 
 def write_summary(folder, status):

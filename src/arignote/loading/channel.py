@@ -16,7 +16,7 @@ Message: TypeAlias = dict[str, Any]
 _MOST_BYTES = 2**16
 _MOST_TEXT_BYTES = _MOST_BYTES * 3 // 4
 """Of a message, as JSON."""
-_MOST_FILES = 2
+_MOST_FILES = 3
 
 
 def channel_pair() -> tuple[socket.socket, socket.socket]:
