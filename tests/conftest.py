@@ -154,9 +154,12 @@ def nothing_leaks(request: pytest.FixtureRequest) -> Iterator[None]:
     wait_until(lambda: not worker_processes(processes, MODULES), 10, "worker processes leaked")
 
 
-MODULES = ("arignote.worker", "arignote.loading.server", "arignote.loading.keeper")
+MODULES = (
+    *("arignote.worker", "arignote.loading.server", "arignote.loading.keeper"),
+    *("arignote.forkserver.stub", "arignote.forkserver.server"),
+)
 """What the processes of a run are called; loaders are forked from the second, which the third
-keeps if MPI has started it."""
+keeps if MPI has started it; workers from the last."""
 
 
 def worker_processes(

@@ -15,6 +15,10 @@ JOINING, MET = "joining", "met"
 """A worker begins to join the world; all have joined."""
 
 
+PROCESS_VARIABLE = "ARIGNOTE_PROCESS"
+"""The id of the process that the launcher started as this worker, where another one is it."""
+
+
 def folder() -> Path | None:
     """The control folder, where there is one."""
     named = os.environ.get(CONTROL_VARIABLE)
@@ -24,6 +28,11 @@ def folder() -> Path | None:
 def joining(pid: int) -> str:
     """The mark of process `pid` as it begins to join."""
     return f"{JOINING}-{pid}"
+
+
+def process() -> int:
+    """The id by which the launcher knows this worker."""
+    return int(os.environ.get(PROCESS_VARIABLE, os.getpid()))
 
 
 def mark(name: str) -> None:

@@ -96,8 +96,12 @@ class User:
 
     def starts(self, run: str) -> list[list[str]]:
         """On which hosts its workers were, each time that they started."""
+        return [[peer["host"] for peer in start] for start in self.peers(run)]
+
+    def peers(self, run: str) -> list[list[dict[str, Any]]]:
+        """Its workers and servers, each time that they started."""
         events = read_events(self.folder / run)
-        return [[p["host"] for p in e["peers"]] for e in events if e["event"] == "start"]
+        return [event["peers"] for event in events if event["event"] == "start"]
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from typing import Any
 
@@ -44,6 +45,33 @@ def test_mpirun_takes_the_hosts_of_the_allocation(user: Any, undisturbed: Any) -
     assert user.summary("run")["weights_sha256"] == undisturbed(3, STEPS)
 
 
+def test_nodes_with_a_number_of_tasks_each(user: Any) -> None:
+    shown = user.arignote(
+        *("train", "net.py:Net", "--dry-run", *BY_MPIRUN), within="-N 2 --ntasks-per-node=2"
+    )
+    assert " -n 4 " in shown
+    assert " --host h1:2,h2:2 " in shown
+
+
+@pytest.mark.parametrize("by", [(), BY_MPIRUN])
+def test_a_server_takes_one_of_the_tasks(user: Any, by: tuple[str, ...]) -> None:
+    user.arignote(*TRAIN, *by, "--rule", "easgd", "--servers", "1", within=UNEVEN)
+    (start,) = user.peers("run")
+    assert [(p["host"], p.get("kind")) for p in start] == [
+        *[("h1", "worker")] * 2,
+        ("h2", "server"),
+    ]
+    assert user.summary("run")["status"] == "finished"
+
+
+def test_a_heterogeneous_job_is_refused(user: Any) -> None:
+    said = user.arignote(*TRAIN, within="-n 1 : -n 2", code=2)
+    assert re.search(
+        r"error: Slurm job \d+ is heterogeneous \(2 parts\), and a run takes one", said
+    )
+    assert not (user.folder / "run").exists()
+
+
 def test_mpich_by_srun(mpich_user: Any, undisturbed: Any) -> None:
     assert started_by(mpich_user, UNEVEN) == "srun --mpi=pmi2"
     mpich_user.arignote(*TRAIN, within=UNEVEN)
@@ -64,7 +92,7 @@ def test_one_worker_is_on_the_node_and_not_where_one_logs_in(user: Any) -> None:
 
 def test_more_workers_than_tasks_are_refused(user: Any) -> None:
     said = user.arignote(*TRAIN, "-n", "3", within=TWO, code=2)
-    assert "arignote: error: 3 processes but Slurm job " in said
+    assert "arignote: error: 3 workers but Slurm job " in said
     assert "has 2 slots: use -n 2, or ask Slurm for more tasks\n" in said
     assert not (user.folder / "run").exists()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 
 import numpy as np
@@ -33,9 +34,17 @@ def test_no_sample_is_in_both_splits():
 
 
 def test_without_scikit_learn(monkeypatch):
-    monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
+    monkeypatch.setitem(sys.modules, "sklearn", None)
     with pytest.raises(UserError, match=r'needs scikit-learn: pip install "arignote\[demo\]"$'):
         open_data("digits", "none")
+
+
+def test_its_code_is_not_loaded():
+    program = (
+        "import sys; from arignote.data.open import open_data; open_data('digits', 'none');"
+        "assert 'sklearn' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
 
 
 def test_arguments_and_options_are_refused():

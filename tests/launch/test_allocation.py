@@ -10,13 +10,12 @@ from arignote.launch import placement
 from arignote.launch.allocation import (
     Allocation,
     allocation_layer,
-    expand_counts,
-    expand_nodes,
     find_allocation,
     refuse_inside_srun,
 )
 from arignote.launch.hosts import Host
 from arignote.launch.placement import place
+from arignote.launch.slurm_lists import expand_counts, expand_nodes
 
 SLURM = {
     "SLURM_JOB_ID": "12",
@@ -63,6 +62,7 @@ def test_names_that_are_none(text):
 def test_counts():
     assert expand_counts("2(x3),1", "X", 4) == (2, 2, 2, 1)
     assert expand_counts("72", "X", 1) == (72,)
+    assert expand_counts("2(x1),1", "X", 2) == (2, 1)
     with pytest.raises(UserError, match=r"X is '2\(3\)', expected numbers such as 2\(x3\),1"):
         expand_counts("2(3)", "X", 3)
     with pytest.raises(UserError, match=r"X is '2,1', which is for 2 hosts, but .* has 3: name"):
@@ -85,6 +85,15 @@ def test_a_slurm_that_says_little():
     assert find_allocation({}) is None
 
 
+def test_a_heterogeneous_job_is_refused():
+    # In salloc there is no list of all nodes; in sbatch it is that of the first part.
+    for told in ({"SLURM_JOB_ID": "12"}, SLURM):
+        message = r"Slurm job 12 is heterogeneous \(2 parts\), .*: ask for all tasks in one, "
+        with pytest.raises(UserError, match=message):
+            find_allocation(told | {"SLURM_HET_SIZE": "2"})
+    assert find_allocation(SLURM | {"SLURM_HET_SIZE": "1"}) is not None
+
+
 def test_cores_a_task_are_kept_to():
     found = find_allocation(SLURM | {"SLURM_CPUS_PER_TASK": "3"})
     assert found.cores_for(found.hosts) == 3
@@ -95,7 +104,7 @@ def test_the_hosts_that_are_used_are_filled_in_order():
     assert found.hosts_for(3) == (Host("n1", 2), Host("n2", 1))
     assert found.cores_for(found.hosts_for(3)) == 4
     assert found.hosts_for(7) == found.hosts
-    with pytest.raises(UserError, match=r"8 processes but Slurm job 12 has 7 slots: use -n 7, or"):
+    with pytest.raises(UserError, match=r"8 workers but Slurm job 12 has 7 slots: use -n 7, or"):
         found.hosts_for(8)
 
 
@@ -110,7 +119,7 @@ def test_where_no_tasks_were_asked_for_there_is_one_a_core():
     )
     assert found.slots == 2
     assert found.hosts_for(6) == (Host("n1", 4), Host("n2", 2))
-    with pytest.raises(UserError, match=r"9 processes but Slurm job 12 has 8 slots"):
+    with pytest.raises(UserError, match=r"9 workers but Slurm job 12 has 8 slots"):
         found.hosts_for(9)
 
 
@@ -155,31 +164,40 @@ def test_srun_before_us_is_refused():
 class TestLayer:
     def test_a_worker_a_slot(self, slurm):
         slurm()
-        assert allocation_layer([{}], {}, servers=0) == {"launch": {"workers": 7}}
-        assert allocation_layer([{}], {}, servers=1) == {"launch": {"workers": 6}}
+        assert allocation_layer([{}], {}) == {"launch": {"workers": 7}}
+
+    def test_servers_take_slots_of_the_workers(self, slurm):
+        slurm()
+        one, two = ({"launch": {"servers": count}} for count in (1, 2))
+        assert allocation_layer([one, {}], {}) == {"launch": {"workers": 6}}
+        assert allocation_layer([one, two], {}) == {"launch": {"workers": 5}}
+        assert allocation_layer([{}], two) == {"launch": {"workers": 5}}
+        message = r"servers=7 leaves no slot of Slurm job 12 for a worker \(it has 7\): use fewer"
+        with pytest.raises(UserError, match=message):
+            allocation_layer([{"launch": {"servers": 7}}], {})
 
     def test_what_is_asked_for_wins(self, slurm):
         slurm()
         devices = ({"devices": ["cuda:0"]}, {"devices": ["cuda", "cpu"]})
         for asked in ({"workers": 2}, {"hosts": ["a"]}, {"hostfile": "f"}, *devices):
-            assert allocation_layer([{}, {"launch": asked}], {}, servers=0) == {}
+            assert allocation_layer([{}, {"launch": asked}], {}) == {}
 
     def test_a_kind_of_device_says_nothing_of_the_number(self, slurm):
         slurm()
         seven = {"launch": {"workers": 7}}
-        assert allocation_layer([{"launch": {"devices": ["cuda"]}}], {}, servers=0) == seven
+        assert allocation_layer([{"launch": {"devices": ["cuda"]}}], {}) == seven
         # A mistake in a file is told of later.
         for devices in (["cuda", 1], "cuda", 3):
-            assert allocation_layer([{"launch": {"devices": devices}}], {}, servers=0) == seven
+            assert allocation_layer([{"launch": {"devices": devices}}], {}) == seven
 
     def test_a_run_that_goes_on_takes_the_workers_of_now(self, slurm):
         slurm()
         before = {"launch": {"workers": 2, "hosts": []}}
-        assert allocation_layer([{}], before, servers=0) == {"launch": {"workers": 7}}
-        assert allocation_layer([{}], {"launch": {"hosts": ["a"]}}, servers=0) == {}
+        assert allocation_layer([{}], before) == {"launch": {"workers": 7}}
+        assert allocation_layer([{}], {"launch": {"hosts": ["a"]}}) == {}
 
     def test_without_an_allocation(self):
-        assert allocation_layer([{}], {}, servers=0) == {}
+        assert allocation_layer([{}], {}) == {}
 
 
 class TestPlace:
@@ -203,7 +221,8 @@ class TestPlace:
         slurm()
         assert place(Launch(workers=6), centre=True).servers == 1
         assert place(Launch(workers=7), centre=True).servers == 0
-        with pytest.raises(UserError, match="8 processes but Slurm job 12 has 7 slots"):
+        message = r"7 workers and 1 server but Slurm job 12 has 7 slots: use -n 6,"
+        with pytest.raises(UserError, match=message):
             place(Launch(workers=7, servers=1), centre=True)
 
     def test_hosts_that_are_named_win(self, slurm):

@@ -203,7 +203,8 @@ def test_what_is_sent_to_a_host_runs(monkeypatch, tmp_path):
     # As a host would run it that has nothing of ours, in a folder that it does not have.
     monkeypatch.chdir(tmp_path)
     variables = {"PYTHONPATH": str(tmp_path / "nothing"), "GREETING": "it's \n"}
-    facts = ask_hosts(["localhost"], Shell(("ssh",)), variables, 60.0)["localhost"]
+    shell = Shell(("ssh",))
+    facts = ask_hosts(["localhost"], shell, variables, 60.0, otherwise="wait")["localhost"]
     assert not isinstance(facts, str), facts
     assert facts.executable == sys.executable
     assert facts.mpi or facts.mpi_problem

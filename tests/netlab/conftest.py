@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "netlab"
+SSHD = "/usr/sbin/sshd"
+TESTS = Path(__file__).parents[1]
 REFUSALS = (
     "only root|no program '(ip|tc|mount|unshare|nsenter)'|permits no namespaces|"
     "not permitted|ermission denied|Unknown device type|qdisc kind is unknown"
@@ -35,6 +37,10 @@ class Netlab:
         self.environment = {k: v for k, v in os.environ.items() if not k.startswith("ARIGNOTE_")}
         # By this a test session knows its own worker processes.
         self.environment["ARIGNOTE_TEST"] = str(os.getpid())
+        before = self.environment.get("PYTHONPATH", "")
+        self.environment["PYTHONPATH"] = os.pathsep.join(
+            filter(None, [str(TESTS / "lean"), before])
+        )
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         """Start it and return at once."""
@@ -81,3 +87,11 @@ def netlab(netlab_anywhere: Netlab, refusal: str) -> Netlab:
     if refusal:
         pytest.skip(refusal)
     return netlab_anywhere
+
+
+@pytest.fixture
+def sshd_netlab(netlab: Netlab) -> Netlab:
+    """netlab, for labs with --sshd."""
+    if not Path(SSHD).exists():
+        pytest.skip(f"no {SSHD}: apt-get install openssh-server")
+    return netlab

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.machinery
 import importlib.util
-import json
 import os
 import signal
 import sys
@@ -200,12 +199,14 @@ def test_a_mistake_is_told_in_one_line(
 
 
 @pytest.fixture
-def script() -> ModuleType:
+def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """The script as a module."""
     loader = importlib.machinery.SourceFileLoader("netlab_script", str(SCRIPT))
     spec = importlib.util.spec_from_loader("netlab_script", loader)
     assert spec is not None
     module = importlib.util.module_from_spec(spec)
+    # It looks for its other half beside it, as scripts do.
+    monkeypatch.syspath_prepend(SCRIPT.parent)
     written, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     try:
         loader.exec_module(module)
@@ -217,45 +218,20 @@ def script() -> ModuleType:
 def test_what_a_machine_lacks_is_told(script: Any, monkeypatch: Any) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     with pytest.raises(script.NetlabError, match="only root may make network namespaces"):
-        script.check_machine()
+        script.check_machine(sshd=False)
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     monkeypatch.setattr(script.shutil, "which", lambda name: None if name == "tc" else name)
     with pytest.raises(script.NetlabError, match=r"no program 'tc' on PATH: install iproute2"):
-        script.check_machine()
+        script.check_machine(sshd=False)
+    monkeypatch.setattr(script.shutil, "which", lambda name: name)
+    monkeypatch.setattr(script.netlab_sshd, "PROGRAM", "/no/sshd")
+    remedy = r"no program '/no/sshd': apt-get install openssh-server"
+    with pytest.raises(script.NetlabError, match=remedy):
+        script.check_machine(sshd=True)
     with pytest.raises(script.NetlabError, match=r"permits no namespaces \(prctl: Invalid arg"):
         script._system("prctl", -1)
     with pytest.raises(script.NetlabError, match=r"`ls /no/such` failed: ls: .*No such file"):
         script.run("ls /no/such")
-
-
-def train(netlab: Any, where: list[str], out: str, *lab: str) -> dict[str, Any]:
-    """Train a little, in `lab` or on this machine alone; the run's summary."""
-    settings = ["--epochs", "1", "--exchange", "allreduce", "--set", "launch.threads=1"]
-    command = [sys.executable, "-m", "arignote", "train", "digits-mlp", *settings, "--out", out]
-    netlab(*(lab or ("1", "1gbit")), "--", *command, *where)
-    summary: dict[str, Any] = json.loads((netlab.folder / out / "summary.json").read_text())
-    return summary
-
-
-def test_two_hosts_train_to_the_same_weights_as_one(netlab: Any) -> None:
-    hosts = ["--hosts", "h0:1,h1:1"]
-    one = train(netlab, ["-n", "2"], "one")
-    two = train(netlab, hosts, "two", "2", "1gbit")
-    assert one["workers"] == two["workers"] == 2
-    assert one["weights_sha256"] == two["weights_sha256"]
-    mpich = Path(sys.prefix) / "mpich" / "bin" / "mpiexec"
-    if not mpich.exists():
-        pytest.skip("no MPICH beside this Python: `make setup` installs one")
-    netlab.environment["ARIGNOTE_MPIRUN"] = str(mpich)
-    other = train(netlab, hosts, "other", "2", "1gbit")
-    assert "MPICH" in other["library"]
-    assert one["weights_sha256"] == other["weights_sha256"]
-
-
-def test_four_hosts_train_together(netlab: Any) -> None:
-    hosts = ",".join(f"h{i}:1" for i in range(4))
-    summary = train(netlab, ["--hosts", hosts], "four", "4", "1gbit")
-    assert (summary["workers"], summary["status"]) == (4, "finished")
 
 
 def test_mpi_sees_different_hosts(netlab: Any) -> None:

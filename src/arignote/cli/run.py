@@ -46,7 +46,7 @@ def run(
     )
     layers = [] if config is None else [(config, read_file(Path(config)))]
     layers += [("--set", parse_set(assignments)), ("", {"launch": placement})]
-    allocated = allocation_layer([layer for _, layer in layers], {}, servers=servers or 0)
+    allocated = allocation_layer([layer for _, layer in layers], {})
     settings = resolve([("", allocated), *layers]).launch
     command = [sys.executable, script, *arguments]
     if dry_run:

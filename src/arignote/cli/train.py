@@ -54,7 +54,7 @@ def _completes(registry: Registry) -> Any:
 )
 def train(**given: Any) -> int:
     """Train MODEL: a zoo name (see `arignote list models`), FILE.py:Class or MODULE:Class."""
-    from arignote.launch.start import check, prepare, refuse_begun, rule_options, worker_command
+    from arignote.launch.start import check, prepare_run, refuse_begun
     from arignote.launch.start import train as start
 
     folder, resume = _run_folder(given)
@@ -66,9 +66,7 @@ def train(**given: Any) -> int:
     if given["dry_run"]:
         if not (resume or again):
             refuse_begun(folder)
-        command = worker_command(folder, resume=resume)
-        centre = rule_options(settings).has_centre
-        click.echo(prepare(settings.launch, command, centre=centre).shell())
+        click.echo(prepare_run(settings, folder, resume=resume).shell())
         return 0
     return start(settings, folder, resume=resume, again=again)
 
@@ -153,7 +151,7 @@ def settings_of(given: dict[str, Any], resumed: Path | None, *, here: bool = Tru
         layers.append((str(resumed / CONFIG_FILE), before))
     if here:
         said = [layer for _, layer in asked]
-        layers.append(("", allocation_layer(said, before, servers=given["servers"] or 0)))
+        layers.append(("", allocation_layer(said, before)))
     layers += asked
     model = _model_of(layers)
     if not model:

@@ -45,7 +45,7 @@ def join_mpi(*, expected_size: int | None, timeout_seconds: float) -> MPIWorld:
         UserError: no MPI library, or a job of another size than the launcher started.
     """
     control.mark(control.JOINING)
-    control.mark(control.joining(os.getpid()))
+    control.mark(control.joining(control.process()))
     try:
         from mpi4py import MPI
     except (ImportError, RuntimeError) as error:

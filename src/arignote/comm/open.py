@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 
 from arignote import control
 from arignote.comm.base import World
@@ -21,6 +22,15 @@ _SIZE_VARIABLES = ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MPI_LOCALNRANKS")
 def open_crew(timeout_seconds: float) -> Crew:
     """All ranks of the run; see `open_world`."""
     return form_crew(open_world(timeout_seconds), int(os.environ.get(SERVERS_VARIABLE, "0")))
+
+
+def leave_mpi() -> None:
+    """Finish with MPI, where it was begun with; else it is done as the interpreter ends."""
+    if "mpi4py.MPI" in sys.modules:
+        from mpi4py import MPI
+
+        if MPI.Is_initialized() and not MPI.Is_finalized():
+            MPI.Finalize()
 
 
 def open_world(timeout_seconds: float) -> World:

@@ -75,6 +75,12 @@ class Launch(Section):
     """Tune Open MPI's TCP transport when a job spans several hosts."""
     environment: list[str] = []
     """Names of further environment variables to forward to other hosts."""
+    fork_workers: bool | None = None
+    """Fork the workers of a host from one process that has imported torch once (Linux, Open MPI;
+    others start as ever); unset: where a host has more than 3 workers a core."""
+    check_hosts: bool = True
+    """Before a run starts, ask every host that is named whether it answers, and has the same
+    Python, packages, code and MPI, and the network interfaces that are named."""
     start_timeout_seconds: Positive = 300.0
     """How long all workers may take to come to the first meeting."""
     grace_seconds: Annotated[float, Field(gt=0, le=3600)] = 6.0

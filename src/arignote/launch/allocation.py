@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,9 +12,8 @@ from typing import Any
 from arignote.config.devices import count_workers
 from arignote.errors import UserError
 from arignote.launch.hosts import Host
+from arignote.launch.slurm_lists import expand_counts, expand_nodes
 
-_COUNT = re.compile(r"(\d+)(?:\(x(\d+)\))?")
-_RANGE = re.compile(r"(\d+)(?:-(\d+))?")
 _WHERE = ("hosts", "hostfile")
 
 
@@ -38,7 +36,7 @@ class Allocation:
         """Of all hosts together."""
         return sum(host.slots for host in self.hosts)
 
-    def hosts_for(self, processes: int) -> tuple[Host, ...]:
+    def hosts_for(self, workers: int, servers: int = 0) -> tuple[Host, ...]:
         """The hosts that so many processes use, filled one after the other.
 
         Where they are more than the tasks, which nobody asked for, a host takes one a core.
@@ -46,7 +44,7 @@ class Allocation:
         Raises:
             UserError: they are too many.
         """
-        hosts = self.hosts
+        hosts, processes = self.hosts, workers + servers
         if processes > self.slots and not self.tasks_given:
             hosts = tuple(
                 replace(host, slots=max(host.slots, cores))
@@ -54,9 +52,10 @@ class Allocation:
             )
         slots, used, left = sum(host.slots for host in hosts), [], processes
         if processes > slots:
+            also = f" and {servers} server{'s' if servers > 1 else ''}" if servers else ""
             raise UserError(
-                f"{processes} processes but {self.scheduler} job {self.job} has {slots} slots: use "
-                f"-n {slots}, or ask {self.scheduler} for more tasks"
+                f"{workers} workers{also} but {self.scheduler} job {self.job} has {slots} slots: "
+                f"use -n {max(1, slots - servers)}, or ask {self.scheduler} for more tasks"
             )
         for host in hosts:
             if left:
@@ -94,25 +93,38 @@ def refuse_inside_srun(environment: Mapping[str, str] = os.environ) -> None:
         )
 
 
-def allocation_layer(
-    asked: Sequence[dict[str, Any]], before: dict[str, Any], *, servers: int
-) -> dict[str, Any]:
+def allocation_layer(asked: Sequence[dict[str, Any]], before: dict[str, Any]) -> dict[str, Any]:
     """In an allocation, a worker a slot, unless something else is asked for: a layer of settings.
 
     Args:
         asked: what a file and the command line say.
         before: what a run that goes on was started with; how many workers it had does not count.
-        servers: how many slots are left for servers.
 
     Raises:
-        UserError: as `find_allocation`.
+        UserError: as `find_allocation`, or the servers leave no slot for a worker.
     """
     if any(_names(layer, ("workers", *_WHERE)) for layer in asked) or _names(before, _WHERE):
         return {}
     allocation = find_allocation()
     if allocation is None:
         return {}
-    return {"launch": {"workers": max(1, allocation.slots - servers)}}
+    servers = _servers([before, *asked])
+    if servers >= allocation.slots:
+        raise UserError(
+            f"launch.servers={servers} leaves no slot of {allocation.scheduler} job "
+            f"{allocation.job} for a worker (it has {allocation.slots}): use fewer servers, or ask "
+            f"{allocation.scheduler} for more tasks"
+        )
+    return {"launch": {"workers": allocation.slots - servers}}
+
+
+def _servers(layers: Sequence[dict[str, Any]]) -> int:
+    """How many the last layer that says so asks for; what is no number is told of later."""
+    asked = 0
+    for launch in (layer.get("launch") for layer in layers):
+        count = launch.get("servers") if isinstance(launch, dict) else None
+        asked = count if isinstance(count, int) else asked
+    return asked
 
 
 def _names(layer: dict[str, Any], keys: Sequence[str]) -> bool:
@@ -123,6 +135,15 @@ def _names(layer: dict[str, Any], keys: Sequence[str]) -> bool:
 
 
 def _slurm(environment: Mapping[str, str]) -> Allocation | None:
+    parts = environment.get("SLURM_HET_SIZE", "1")
+    if parts != "1":
+        # The bad story: of its nodes only those of the first part are told by the usual names, or
+        # none, and srun starts processes on those alone; the others stay idle, and nobody knows.
+        raise UserError(
+            f"Slurm job {environment.get('SLURM_JOB_ID', '')} is heterogeneous ({parts} parts), "
+            "and a run takes one part: ask for all tasks in one, without `:`; its nodes may have "
+            "different numbers of tasks (salloc -N 2 -n 3)"
+        )
     nodes = environment.get("SLURM_JOB_NODELIST")
     if "SLURM_JOB_ID" not in environment or not nodes:
         return None
@@ -179,69 +200,3 @@ def _counted(file: Path, variable: str) -> tuple[Host, ...]:
     if not names:
         raise UserError(f"{variable} names {str(file)!r}, which names no host: use --hosts")
     return tuple(Host(name, count) for name, count in Counter(names).items())
-
-
-def expand_counts(text: str, variable: str, hosts: int) -> tuple[int, ...]:
-    """One number a host.
-
-    >>> expand_counts("2(x3),1", "SLURM_TASKS_PER_NODE", 4)
-    (2, 2, 2, 1)
-
-    Raises:
-        UserError: the text is no such list, or one for another number of hosts.
-    """
-    counts: list[int] = []
-    for part in text.split(","):
-        match = _COUNT.fullmatch(part)
-        if match is None:
-            raise UserError(
-                f"{variable} is {text!r}, expected numbers such as 2(x3),1: name the hosts "
-                "yourself with --hosts"
-            )
-        counts += [int(match.group(1))] * int(match.group(2) or 1)
-    if len(counts) != hosts:
-        raise UserError(
-            f"{variable} is {text!r}, which is for {len(counts)} hosts, but the allocation has "
-            f"{hosts}: name the hosts yourself with --hosts"
-        )
-    return tuple(counts)
-
-
-def expand_nodes(text: str) -> list[str]:
-    """The names in Slurm's short form.
-
-    >>> expand_nodes("n[08-10,12],gpu1")
-    ['n08', 'n09', 'n10', 'n12', 'gpu1']
-
-    Raises:
-        UserError: the text is no such list.
-    """
-    names: list[str] = []
-    for part in re.findall(r"(?:[^,\[\]]|\[[^\]]*\])+", text):
-        expanded = [""]
-        for plain, ranges in re.findall(r"([^\[\]]+)|\[([^\]]*)\]", part):
-            tails = [plain] if plain else _numbers(ranges, text)
-            expanded = [name + tail for name in expanded for tail in tails]
-        names += expanded
-    if not names or text.count("[") != text.count("]"):
-        raise _not_nodes(text)
-    return names
-
-
-def _numbers(ranges: str, whole: str) -> list[str]:
-    """`08-10,12` as 08, 09, 10, 12."""
-    found: list[str] = []
-    for part in ranges.split(","):
-        match = _RANGE.fullmatch(part)
-        if match is None:
-            raise _not_nodes(whole)
-        first, last = match.group(1), match.group(2) or match.group(1)
-        found += [str(i).zfill(len(first)) for i in range(int(first), int(last) + 1)]
-    return found
-
-
-def _not_nodes(text: str) -> UserError:
-    return UserError(
-        f"SLURM_JOB_NODELIST is {text!r}, expected names such as n[1-4],gpu1: name the hosts "
-        "yourself with --hosts"
-    )

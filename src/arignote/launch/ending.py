@@ -10,6 +10,7 @@ from typing import Any
 from arignote.config.settings import Launch
 from arignote.errors import ArignoteError
 from arignote.launch.flavours.base import Death
+from arignote.launch.hostcheck.admit import silent_hosts
 from arignote.launch.supervise import Outcome
 from arignote.recorder.events import read_events
 from arignote.recorder.summary import read_summary
@@ -58,6 +59,10 @@ def reason(outcome: Outcome, run_folder: Path, settings: Launch) -> str:
         if outcome.late:
             late = ", ".join(outcome.late)
             return f"{late}: the {settings.workers} workers did not come together {within}"
+        silent = silent_hosts(settings)
+        if silent:
+            came = f"the {settings.workers} workers did not come together {within}"
+            return f"{'; '.join(silent)}; {came}"
         if settings.hosts:
             doctor = f"`arignote doctor --hosts {','.join(settings.hosts)}`"
         else:

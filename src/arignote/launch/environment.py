@@ -62,4 +62,5 @@ def forwarded_environment(
 
 def own_environment() -> dict[str, str]:
     """This process's environment, without what would confuse a nested launch."""
-    return {k: v for k, v in os.environ.items() if k != control.CONTROL_VARIABLE}
+    ours = (control.CONTROL_VARIABLE, control.PROCESS_VARIABLE)
+    return {k: v for k, v in os.environ.items() if k not in ours}

@@ -84,6 +84,18 @@ def launch_layer(
     return layer
 
 
+def named_hosts(settings: Launch) -> list[Host]:
+    """The hosts that the user has named.
+
+    Raises:
+        UserError: one of them, or the file of them, cannot be read.
+    """
+    hosts = join_hosts(parse_host(host) for host in settings.hosts)
+    if settings.hostfile and not hosts:
+        return read_hostfile(Path(settings.hostfile))
+    return hosts
+
+
 def place(settings: Launch, *, centre: bool | None = None) -> Placement:
     """Check that workers, servers, hosts and devices fit one another.
 
@@ -94,9 +106,7 @@ def place(settings: Launch, *, centre: bool | None = None) -> Placement:
         UserError: too few slots, a number of devices that is not that of the workers, or a
             device that this machine cannot have.
     """
-    hosts = join_hosts(parse_host(host) for host in settings.hosts)
-    if settings.hostfile and not hosts:
-        hosts = read_hostfile(Path(settings.hostfile))
+    hosts = named_hosts(settings)
     if not hosts:
         allocation = find_allocation()
         if allocation is not None:
@@ -128,7 +138,7 @@ def _place_in(allocation: Allocation, settings: Launch, centre: bool | None) -> 
     workers = settings.workers
     spare = len(allocation.hosts) > 1 and allocation.slots > workers > 1
     servers = _servers(settings, centre, spare=spare)
-    hosts = allocation.hosts_for(workers + servers)
+    hosts = allocation.hosts_for(workers, servers)
     _check_devices(settings)
     cores = allocation.cores_for(hosts)
     if cores is None:

@@ -22,6 +22,8 @@ from arignote.launch.ending import conclude, failed, raise_report, who
 from arignote.launch.environment import forwarded_environment, own_environment, worker_environment
 from arignote.launch.find import find_launcher
 from arignote.launch.flavours.base import Flavour, Job
+from arignote.launch.forking import worker_module
+from arignote.launch.hostcheck.admit import admit_hosts
 from arignote.launch.lock import only_launcher
 from arignote.launch.placement import place
 from arignote.launch.resize import forget_requests
@@ -42,6 +44,8 @@ class Launched:
     argv: list[str]
     environment: dict[str, str]
     flavour: Flavour
+    forwarded: dict[str, str]
+    """The part of the environment that workers on other hosts get."""
 
     def shell(self) -> str:
         """As one would type it."""
@@ -74,7 +78,7 @@ def prepare(settings: Launch, command: list[str], *, centre: bool | None = None)
         tune_ethernet=settings.ethernet_tuning,
         launcher_environment=environment,
     )
-    return Launched(found.flavour.argv(job), environment, found.flavour)
+    return Launched(found.flavour.argv(job), environment, found.flavour, job.environment)
 
 
 def check(settings: Settings, *, resume: bool = False) -> None:
@@ -194,9 +198,10 @@ def train(settings: Settings, run_folder: Path, *, resume: bool, again: bool = F
         UserError: a mistake in the settings, or a run folder that cannot be used.
         ArignoteError: the run failed.
     """
-    launched = _prepare_run(settings, run_folder, resume=resume)
+    launched = prepare_run(settings, run_folder, resume=resume)
     if not (resume or again):
         refuse_begun(run_folder)
+    admit_hosts(settings.launch, launched.forwarded)
     asked: list[int] = []
     # Listened to all along: a signal between two starts must stop the run, not just end us.
     with only_launcher(run_folder), stop_signals(asked):
@@ -207,22 +212,30 @@ def train(settings: Settings, run_folder: Path, *, resume: bool, again: bool = F
             outcome = _supervise(launched, settings.launch, display, resizer, asked)
             while resizer.goes_on(outcome):
                 settings = resizer.settings
-                launched = _prepare_run(settings, run_folder, resume=True)
+                launched = prepare_run(settings, run_folder, resume=True)
                 make_run_folder(run_folder, settings, resume=True)
                 display.start_again()
                 outcome = _supervise(launched, settings.launch, display, resizer, asked)
     return conclude(outcome, run_folder, settings.launch)
 
 
-def _prepare_run(settings: Settings, run_folder: Path, *, resume: bool) -> Launched:
-    command = worker_command(run_folder, resume=resume)
-    return prepare(settings.launch, command, centre=rule_options(settings).has_centre)
+def prepare_run(settings: Settings, run_folder: Path, *, resume: bool) -> Launched:
+    """What starts all workers of a run.
+
+    Raises:
+        UserError: as `prepare`.
+    """
+    centre = rule_options(settings).has_centre
+    module = worker_module(settings.launch, centre=centre)
+    command = [sys.executable, "-m", module, str(run_folder.resolve())]
+    command += ["--resume"] if resume else []
+    return prepare(settings.launch, command, centre=centre)
 
 
 def _check_start(run_folder: Path, settings: Settings) -> None:
     """Raise a UserError if a run cannot go on with these settings."""
     check(settings, resume=True)
-    _prepare_run(settings, run_folder, resume=True)
+    prepare_run(settings, run_folder, resume=True)
 
 
 def _supervise(
@@ -241,12 +254,6 @@ def _supervise(
         asked=asked,
     )
     return supervisor.run(launched.argv, launched.environment)
-
-
-def worker_command(run_folder: Path, *, resume: bool) -> list[str]:
-    """The argv of one worker."""
-    command = [sys.executable, "-m", "arignote.worker", str(run_folder.resolve())]
-    return [*command, "--resume"] if resume else command
 
 
 def make_run_folder(
@@ -307,6 +314,7 @@ def run_script(settings: Launch, command: list[str]) -> int:
         ArignoteError: a worker failed.
     """
     launched = prepare(settings, command)
+    admit_hosts(settings, launched.forwarded)
     supervisor = Supervisor(
         launched.flavour,
         _Plain(),

@@ -27,7 +27,7 @@ def lab(monkeypatch, hosts):
     lab = Lab()
     lab.jobs, lab.asked = [], []
 
-    def ask(names, shell, environment, timeout_seconds):
+    def ask(names, shell, environment, timeout_seconds, *, otherwise):
         lab.asked.append(list(names))
         return {name: lab.answers[name] for name in names}
 

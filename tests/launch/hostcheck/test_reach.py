@@ -43,7 +43,9 @@ def answer(monkeypatch):
 
 
 def ask(shell=SSH, **environment):
-    return ask_hosts(["nohost.invalid"], shell, environment, 8.0)["nohost.invalid"]
+    return ask_hosts(["nohost.invalid"], shell, environment, 8.0, otherwise="raise --timeout")[
+        "nohost.invalid"
+    ]
 
 
 def test_facts_after_a_greeting(answer, hosts):
@@ -155,10 +157,10 @@ def test_no_ssh(answer, monkeypatch):
 def test_this_machine_is_asked_without_ssh(answer, hosts):
     [facts] = hosts({}).values()
     commands = answer(out=f"{PREFIX}{facts.model_dump_json()}\n")
-    assert ask_hosts(["localhost"], SSH, {}, 8.0) == {"localhost": facts}
+    assert ask_hosts(["localhost"], SSH, {}, 8.0, otherwise="wait") == {"localhost": facts}
     assert commands[0][0] == [sys.executable, "-"]
     # A step of Slurm's has its own cores, also on this machine.
-    ask_hosts(["localhost"], SRUN, {}, 8.0)
+    ask_hosts(["localhost"], SRUN, {}, 8.0, otherwise="wait")
     assert commands[1][0] == [
         *("srun", "--overlap", "--nodes=1", "--ntasks=1", "--mpi=none", "--nodelist=localhost"),
         *(sys.executable, "-"),

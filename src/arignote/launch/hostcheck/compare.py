@@ -31,14 +31,16 @@ def have(hosts: Sequence[str]) -> str:
 def differences(hosts: Hosts) -> list[str]:
     """All lines about what should be alike."""
     return [
-        *_pythons(hosts),
-        *_packages(hosts),
-        *_codes(hosts),
-        *_mpis(hosts),
+        *software_differences(hosts),
         *_cuda_awareness(hosts),
         *_devices(hosts),
         *_clocks(hosts),
     ]
+
+
+def software_differences(hosts: Hosts) -> list[str]:
+    """Lines about what each host has installed."""
+    return [*_pythons(hosts), *_packages(hosts), *_codes(hosts), *_mpis(hosts)]
 
 
 def can_start(hosts: Hosts) -> bool:

@@ -51,7 +51,8 @@ def examine_hosts(settings: Launch, *, timeout_seconds: float, seconds: float) -
     if not hosts:
         raise UserError(_NO_HOSTS)
     shell = find_shell(settings, slurm=allocation is not None and allocation.scheduler == "Slurm")
-    answers = ask_hosts(hosts, shell, _environment(settings, placement), timeout_seconds)
+    environment = _environment(settings, placement)
+    answers = ask_hosts(hosts, shell, environment, timeout_seconds, otherwise="raise --timeout")
     found = {name: facts for name, facts in answers.items() if isinstance(facts, HostFacts)}
     advice = [problem for problem in answers.values() if isinstance(problem, str)]
     measured = _Measured(found)

@@ -133,17 +133,29 @@ def find_shell(settings: Launch, *, slurm: bool) -> Shell:
 
 
 def ask_hosts(
-    hosts: Sequence[str], shell: Shell, environment: dict[str, str], timeout_seconds: float
+    hosts: Sequence[str],
+    shell: Shell,
+    environment: dict[str, str],
+    timeout_seconds: float,
+    *,
+    otherwise: str,
 ) -> dict[str, HostFacts | str]:
     """Each host's facts, or a line on why there are none.
 
     Args:
         environment: the variables that workers there would have.
         timeout_seconds: how long a host may take.
+        otherwise: what a user can do who knows that it takes longer.
     """
 
     def ask(host: str) -> HostFacts | str:
-        return _ask(host, hosts, shell, environment, timeout_seconds)
+        try:
+            return _ask(host, hosts, shell, environment, timeout_seconds)
+        except subprocess.TimeoutExpired:
+            return (
+                f"{host} did not answer within {timeout_seconds:g} s: see whether "
+                f"`{shell.trial(host)}` returns, or {otherwise}"
+            )
 
     with ThreadPoolExecutor(min(_AT_ONCE, len(hosts))) as pool:
         return dict(zip(hosts, pool.map(ask, hosts), strict=True))
@@ -164,21 +176,15 @@ def _ask(
         return f"{host}: no program {shell.argv[0]!r} here: install OpenSSH's client"
     else:
         command = shell.command(host, timeout_seconds=timeout_seconds)
-    try:
-        done = subprocess.run(
-            command,
-            input=program,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=timeout_seconds,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        return (
-            f"{host} did not answer within {timeout_seconds:g} s: see whether "
-            f"`{shell.trial(host)}` returns, or raise --timeout"
-        )
+    done = subprocess.run(
+        command,
+        input=program,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=timeout_seconds,
+        check=False,
+    )
     found = read_facts(done.stdout)
     return found or shell.explain(host, done.returncode, done.stderr)
 

@@ -36,7 +36,7 @@ def shortages(
             lines += _names(name, facts)
         lines += _unseen(name, facts)
     for setting, wanted in interfaces:
-        lines += _interfaces(hosts, setting, wanted)
+        lines += missing_interfaces(hosts, setting, wanted)
     return lines
 
 
@@ -105,7 +105,8 @@ def _unseen(name: str, facts: HostFacts) -> list[str]:
     ]
 
 
-def _interfaces(hosts: Hosts, setting: str, wanted: list[str]) -> list[str]:
+def missing_interfaces(hosts: Hosts, setting: str, wanted: list[str]) -> list[str]:
+    """A line where `setting` names interfaces of which some host has none."""
     without = [
         name
         for name, facts in hosts.items()

@@ -1,0 +1,35 @@
+"""Which workers are forked."""
+
+from __future__ import annotations
+
+import pytest
+
+from arignote.config.settings import Launch
+from arignote.launch import forking
+from arignote.launch.forking import worker_module
+
+OWN, FORKED = "arignote.worker", "arignote.forkserver.stub"
+
+
+@pytest.mark.parametrize(
+    ("launch", "module"),
+    [
+        ({"workers": 6}, OWN),
+        ({"workers": 7}, FORKED),
+        ({"workers": 6, "servers": 1}, FORKED),
+        ({"workers": 9, "fork_workers": False}, OWN),
+        ({"workers": 2, "fork_workers": True}, FORKED),
+        ({"workers": 12, "hosts": ["a:6", "b:6"]}, OWN),
+        ({"workers": 12, "hosts": ["a:9", "b:3"]}, FORKED),
+    ],
+)
+def test_many_workers_a_core(monkeypatch, launch, module):
+    monkeypatch.setattr(forking, "usable_cores", lambda: 2)
+    monkeypatch.setattr(forking.sys, "platform", "linux")
+    assert worker_module(Launch(**launch), centre=None) == module
+
+
+def test_elsewhere_than_on_linux(monkeypatch):
+    monkeypatch.setattr(forking.sys, "platform", "darwin")
+    monkeypatch.setattr(forking, "usable_cores", lambda: 2)
+    assert worker_module(Launch(workers=64), centre=None) == OWN
