@@ -6,12 +6,14 @@ device (Intel's `xpu`) these functions, and the names in `config/devices.py`, ar
 
 from __future__ import annotations
 
+import mmap
 import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
+import numpy as np
 import torch
 
 from arignote.config.devices import ACCELERATOR, is_accelerator
@@ -121,9 +123,33 @@ def settle(device: torch.device) -> None:
     torch.cuda.current_stream(device).synchronize()
 
 
+def keep_for_current_stream(tensor: torch.Tensor) -> None:
+    """Its memory is not given out again before what the current stream is told by then is done."""
+    tensor.record_stream(torch.cuda.current_stream(tensor.device))
+
+
 def host_memory(elements: int, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
     """Host memory, (elements,), that `device` can copy to and from while other work goes on."""
     return torch.empty(elements, dtype=dtype, pin_memory=is_one(device))
+
+
+class PinnedMemory:
+    """Memory of this process that a device copies from without a detour, as long as this is open.
+
+    Args:
+        memory: is registered with the device's driver, which may refuse (too much is locked, say).
+    """
+
+    def __init__(self, memory: mmap.mmap) -> None:
+        self._address = np.frombuffer(memory, np.uint8).ctypes.data
+        self._runtime: Any = torch.cuda.cudart()  # type: ignore[no-untyped-call]
+        self.is_pinned = int(self._runtime.cudaHostRegister(self._address, len(memory), 0)) == 0
+
+    def close(self) -> None:
+        """Unpin it; nothing may be under way from it."""
+        if self.is_pinned:
+            self._runtime.cudaHostUnregister(self._address)
+            self.is_pinned = False
 
 
 class DeviceClock:
@@ -157,6 +183,10 @@ class Mark:
         if is_one(device):
             self._event = torch.cuda.Event()  # type: ignore[no-untyped-call]
             self._event.record(torch.cuda.current_stream(device))
+
+    def done(self) -> bool:
+        """Whether the device has got there."""
+        return self._event is None or bool(self._event.query())
 
     def wait(self) -> None:
         """Wait until the device has got there."""

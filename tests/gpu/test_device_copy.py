@@ -20,8 +20,6 @@ from arignote.trainer.copied_feed import CopiedFeed
 from arignote.trainer.open_feed import open_feed
 from arignote.trainer.placing import open_placing
 
-pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
-
 # Large enough for a copy to take its time: 64 x 3 x 128 x 128 floats are 12 MiB.
 SPEC = "synthetic:3x128x128,10,train=500,validation=100"
 EVERYTHING_THERE = {"loading.normalise": "device", "loading.augment": "device"}
@@ -32,13 +30,25 @@ def settings(**others: Any) -> Settings:
     return resolve([("", nest(given | {"loading.loaders": 2}, ""))])
 
 
+class Refused:
+    """Memory that the driver does not register."""
+
+    is_pinned = False
+
+    def __init__(self, memory: object) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
 @pytest.fixture
 def feed(request: pytest.FixtureRequest) -> Iterator[CopiedFeed]:
     """Of `settings(**request.param)`; "unpinned": the driver registers no memory."""
     given = dict(request.param)
     with pytest.MonkeyPatch.context() as patch:
         if given.pop("unpinned", False):
-            patch.setattr(device_copy, "_Pinned", lambda memory: None)
+            patch.setattr(device_copy, "PinnedMemory", Refused)
         resolved = settings(**given)
         opened = open_feed(
             resolved,

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import mmap
 from abc import ABC, abstractmethod
-from typing import Any
 
-import numpy as np
 import torch
 
+from arignote.accelerator import Mark, PinnedMemory, SideStream, keep_for_current_stream, settle
 from arignote.data.base import Batch
 
 
@@ -43,70 +42,49 @@ class Copier(ABC):
 class StreamCopier(Copier):
     """Copies on a stream of its own.
 
-    `memory`, in which all batches are, is pinned (registered with the driver) where that can be
-    done; where not, each batch goes through pinned memory of torch's.
+    `memory`, in which all batches are, is pinned where that can be done; where not, each batch
+    goes through pinned memory of torch's.
     """
 
     def __init__(self, device: torch.device, memory: mmap.mmap) -> None:
         self._device = device
-        # torch.cuda, torch.xpu: they have the same names.
-        self._api: Any = getattr(torch, device.type)
-        self._stream = self._api.Stream(device=device)
-        self._pinned = _Pinned(memory) if device.type == "cuda" else None
+        self._stream = SideStream(device)
+        self._memory = PinnedMemory(memory)
 
     @property
     def pins(self) -> bool:
         """Whether batches are copied from where they are."""
-        return self._pinned is not None and self._pinned.registered
+        return self._memory.is_pinned
 
     def begin(self, batch: Batch) -> Copy:
         """See `Copier.begin`."""
         if not self.pins:
             # Torch gives the same pinned memory out again only when the copy from it is done.
             batch = Batch(*(tensor.pin_memory() for tensor in batch))
-        with self._api.stream(self._stream):
+        with self._stream.inside():
             copied = Batch(*(tensor.to(self._device, non_blocking=True) for tensor in batch))
-        event = self._api.Event()
-        event.record(self._stream)
-        return _StreamCopy(copied, event, self._api.current_stream)
+            return _StreamCopy(copied, Mark(self._device))
 
     def close(self) -> None:
         """See `Copier.close`."""
-        self._stream.synchronize()
-        if self._pinned is not None:
-            self._pinned.close()
+        with self._stream.inside():
+            settle(self._device)
+        self._memory.close()
 
 
 class _StreamCopy(Copy):
-    def __init__(self, batch: Batch, event: Any, current_stream: Any) -> None:
-        self._batch, self._event, self._current_stream = batch, event, current_stream
+    def __init__(self, batch: Batch, mark: Mark) -> None:
+        self._batch, self._mark = batch, mark
 
     def done(self) -> bool:
-        return bool(self._event.query())
+        return self._mark.done()
 
     def wait(self) -> None:
-        self._event.synchronize()
+        self._mark.wait()
 
     def use(self) -> Batch:
-        stream = self._current_stream(self._batch.inputs.device)
-        stream.wait_event(self._event)
+        self._mark.precede()
         for tensor in self._batch:
             # It was allocated for another stream, which must not have it back before.
-            tensor.record_stream(stream)
+            keep_for_current_stream(tensor)
         return self._batch
-
-
-class _Pinned:
-    """Memory that CUDA copies from without a detour, as long as this is open."""
-
-    def __init__(self, memory: mmap.mmap) -> None:
-        self._address = np.frombuffer(memory, np.uint8).ctypes.data
-        self._runtime: Any = torch.cuda.cudart()  # type: ignore[no-untyped-call]
-        status = self._runtime.cudaHostRegister(self._address, len(memory), 0)
-        self.registered = int(status) == 0
-        """False: the driver does not take it (too much is locked, say)."""
-
-    def close(self) -> None:
-        if self.registered:
-            self._runtime.cudaHostUnregister(self._address)
-            self.registered = False
