@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 from collections.abc import Callable
@@ -17,10 +18,10 @@ from arignote.config.exchange_options import CodecOptions
 from arignote.errors import LostWorkerError, UserError
 from arignote.exchange.codecs.fp32 import FP32
 from arignote.exchange.exchange import Exchange
-from arignote.exchange.routes import rendezvous
+from arignote.exchange.routes import nccl, rendezvous
 from arignote.exchange.routes.nccl import NCCL
 from arignote.exchange.routes.process_group import Gloo, dist
-from arignote.exchange.routes.rendezvous import addresses, open_store
+from arignote.exchange.routes.rendezvous import addresses, interface_of, open_store
 
 CPU = torch.device("cpu")
 
@@ -256,6 +257,42 @@ def test_nccl_steps(hosts: str) -> None:
     expected = sum(noise(1001, rank) for rank in range(len(hosts))) / len(hosts)
     for vector in run(hosts, work):
         assert torch.allclose(vector, expected, atol=1e-6)
+
+
+@pytest.mark.usefixtures("fake_nccl")
+@pytest.mark.parametrize(
+    ("hosts", "of_the_user", "told"),
+    [("ab", None, "=net7"), ("aa", None, None), ("ab", "ib0", "ib0")],
+)
+def test_nccl_begins_where_the_hosts_reach_each_other(
+    monkeypatch: pytest.MonkeyPatch, hosts: str, of_the_user: str | None, told: str | None
+) -> None:
+    name, heard = "NCCL_SOCKET_IFNAME", []
+    monkeypatch.delenv(name, raising=False)
+    if of_the_user:
+        monkeypatch.setenv(name, of_the_user)
+
+    def group(*arguments: Any) -> Any:
+        heard.append(os.environ.get(name))
+        return dist.ProcessGroupGloo(*arguments)
+
+    monkeypatch.setattr(dist, "ProcessGroupNCCL", group)
+    monkeypatch.setattr(nccl, "interface_of", lambda address: "net7")
+
+    def work(world: World) -> None:
+        route = OnCPU(world)
+        route.allocate(7, torch.float32, CPU)
+        route.close()
+
+    run(hosts, work)
+    assert heard == [told, told]
+    assert os.environ.get(name) == of_the_user
+
+
+def test_the_interface_of_an_address() -> None:
+    assert interface_of("127.0.0.1") == "lo"
+    assert all(interface_of(address) for address in addresses())
+    assert interface_of("192.0.2.1") == ""
 
 
 @pytest.mark.usefixtures("fake_nccl")

@@ -11,7 +11,10 @@ is scaled before the sum (see `process_group`, which also starts NCCL without an
 
 from __future__ import annotations
 
+import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -22,6 +25,9 @@ from arignote.config.devices import ACCELERATOR
 from arignote.errors import LostWorkerError, UserError
 from arignote.exchange.routes.gpu import check_accelerators, check_devices
 from arignote.exchange.routes.process_group import ProcessGroupRoute, dist
+from arignote.exchange.routes.rendezvous import interface_of
+
+_INTERFACE = "NCCL_SOCKET_IFNAME"
 
 
 class NCCL(ProcessGroupRoute):
@@ -57,8 +63,9 @@ class NCCL(ProcessGroupRoute):
 
     def _open(self, store: Any, address: str, device: torch.device) -> Any:
         """The group, and a first sum, so that NCCL connects now."""
-        group = dist.ProcessGroupNCCL(store, self.world.rank, self.world.size, self._timeout())
-        self._finish(group.allreduce([torch.zeros(1, device=device)]), "the start of nccl")
+        with _told_of(address, alone=len({peer.host for peer in self.world.peers}) == 1):
+            group = dist.ProcessGroupNCCL(store, self.world.rank, self.world.size, self._timeout())
+            self._finish(group.allreduce([torch.zeros(1, device=device)]), "the start of nccl")
         return group
 
     def _finish(self, work: Any, what: str) -> None:
@@ -73,3 +80,21 @@ class NCCL(ProcessGroupRoute):
                 )
             time.sleep(0)
         work.wait()
+
+
+@contextmanager
+def _told_of(address: str, *, alone: bool) -> Iterator[None]:
+    """Inside, NCCL begins on the interface by which the other hosts were reached.
+
+    Left alone it takes the first one that it likes, also one that leads nowhere; what a user has
+    set counts.
+    """
+    name = "" if alone or _INTERFACE in os.environ else interface_of(address)
+    if not name:
+        yield
+        return
+    os.environ[_INTERFACE] = f"={name}"
+    try:
+        yield
+    finally:
+        os.environ.pop(_INTERFACE, None)

@@ -67,6 +67,14 @@ def addresses() -> list[str]:
     return [*found[socket.AF_INET], *found[socket.AF_INET6]]
 
 
+def interface_of(address: str) -> str:
+    """The network interface of this host that has `address`; empty: none."""
+    for name, entries in psutil.net_if_addrs().items():
+        if any(entry.address == address for entry in entries):
+            return name
+    return ""
+
+
 def _reach(candidates: list[str], port: int) -> tuple[str, str]:
     """The first address that answers, and our own end of the connection; "" if none does."""
     for address in candidates:
