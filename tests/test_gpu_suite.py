@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from arignote import accelerator
+from arignote.errors import UserError
+from arignote.launch import find
 
 SCRIPT = Path(__file__).parents[1] / "scripts" / "test-gpu"
 RATES = {
@@ -65,6 +67,21 @@ def test_an_mpi_that_is_not_there(
     found = suite.environment(tmp_path)
     assert found["ARIGNOTE_MPIRUN"] == str(tmp_path / "bin" / "mpirun")
     assert found["LD_LIBRARY_PATH"].startswith(str(tmp_path / "lib"))
+
+
+def test_no_mpi_is_told_in_one_line(
+    suite: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def nothing(settings: Any) -> None:
+        raise UserError("no mpirun was found")
+
+    monkeypatch.setattr(find, "find_launcher", nothing)
+    with pytest.raises(SystemExit) as caught:
+        suite.check_mpi({})
+    assert caught.value.code == 2
+    assert capsys.readouterr().err == (
+        "test-gpu: no mpirun was found; or bring an MPI along: --mpi PREFIX\n"
+    )
 
 
 def test_what_was_reached(suite: Any) -> None:
