@@ -16,6 +16,7 @@ import socket
 import struct
 import sys
 from contextlib import suppress
+from importlib import import_module
 from typing import Any
 
 from arignote.loading.channel import Message, receive, send
@@ -25,12 +26,15 @@ _IDLE_SECONDS = 5.0
 """How long it waits for the first stub, which has started it."""
 
 
+IMPORTED = ("arignote.worker", "torch._dynamo")
+"""What workers import; the last torch itself, once an optimizer is made: 2 s of a core."""
+
+
 def main(file: int) -> None:
     """Serve until nobody is left."""
     listener = socket.socket(fileno=file)
-    # What every worker imports, and what the optimizers of torch import when one is made.
-
-    import arignote.worker  # noqa: F401
+    for module in IMPORTED:
+        import_module(module)
 
     # So that a collection in a child does not copy all pages.
     gc.collect()
