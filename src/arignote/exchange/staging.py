@@ -58,7 +58,7 @@ class Staging:
         """
         elements = vector.numel()
         host = self._memory(elements, dtype)
-        step = CHUNK if cuts else elements
+        step = CHUNK if cuts else max(elements, 1)
         chunks = [slice(a, min(a + step, elements)) for a in range(0, elements, step)]
         self._down.follow()
         arrivals = [self._down.copy_(host[chunk], vector[chunk]) for chunk in chunks]
