@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from arignote.config.settings import Launch
+from arignote.forkserver import stub
 from arignote.launch import forking
 from arignote.launch.forking import worker_module
 
@@ -33,3 +36,20 @@ def test_elsewhere_than_on_linux(monkeypatch):
     monkeypatch.setattr(forking.sys, "platform", "darwin")
     monkeypatch.setattr(forking, "usable_cores", lambda: 2)
     assert worker_module(Launch(workers=64), centre=None) == OWN
+
+
+@pytest.mark.parametrize("name", ["PMI_FD", "LONG"])
+def test_what_no_message_can_bring_over_is_a_worker_itself(monkeypatch, name):
+    monkeypatch.setenv(name, "x" * 70_000)
+    monkeypatch.setattr(stub, "_connect", lambda address: pytest.fail("it asked for a server"))
+    became = []
+
+    def become(file, command):
+        became.append(command)
+        raise SystemExit
+
+    monkeypatch.setattr(stub.os, "execv", become)
+    monkeypatch.setattr(stub.signal, "signal", lambda number, handler: None)
+    with pytest.raises(SystemExit):
+        stub.main(["run", "--resume"])
+    assert became == [[sys.executable, "-m", OWN, "run", "--resume"]]

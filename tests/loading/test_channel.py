@@ -10,7 +10,7 @@ import socket
 import pytest
 
 from arignote.loading.arena import Arena
-from arignote.loading.channel import channel_pair, cut, readable, receive, send
+from arignote.loading.channel import channel_pair, cut, fits, readable, receive, send
 
 
 def test_what_was_said_before_one_went_can_be_read() -> None:
@@ -75,3 +75,14 @@ def test_blocks_of_an_arena() -> None:
     ):
         Arena(2**62)
     arena.close()
+
+
+@pytest.mark.parametrize("longer", [0, 1])
+def test_what_fits_arrives_whole(longer: int) -> None:
+    message = {"x": "y" * (2**16 - len('{"x": ""}') + longer)}
+    assert fits(message) == (not longer)
+    ours, theirs = channel_pair()
+    with ours, theirs:
+        send(ours, message)
+        if not longer:
+            assert receive(theirs) == (message, [])

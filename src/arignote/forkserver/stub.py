@@ -25,7 +25,7 @@ from types import FrameType
 from typing import NoReturn
 
 from arignote.control import PROCESS_VARIABLE
-from arignote.loading.channel import Message, receive, send
+from arignote.loading.channel import Message, fits, receive, send
 
 _PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 _RANK_PREFIXES = ("OMPI_", "PMIX_", "PMI_", "SLURM_PROCID", "SLURM_LOCALID")
@@ -35,8 +35,10 @@ _CONNECT_SECONDS = 10.0
 
 def main(arguments: list[str]) -> None:
     """Be the worker, as far as the launcher sees."""
-    # PMI's older wire is an open file, which has a number that only this process knows.
-    channel = None if "PMI_FD" in os.environ else _connect(address_of(arguments[0]))
+    # PMI's older wire is an open file, which has a number that only this process knows. And of a
+    # message that is cut short, as of long variables, the server would die.
+    alone = "PMI_FD" in os.environ or not fits(_description(arguments))
+    channel = None if alone else _connect(address_of(arguments[0]))
     if channel is None:
         _become_worker(arguments)
     told: list[int] = []
@@ -109,7 +111,7 @@ def _begin(channel: socket.socket, arguments: list[str]) -> int | None:
         send(channel, _description(arguments), (0, 1, 2))
         begun = receive(channel)
     except OSError:
-        # The server has ended, or our variables are too long for a message.
+        # The server has ended.
         return None
     return None if begun is None else int(begun[0]["pid"])
 

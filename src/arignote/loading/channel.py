@@ -37,6 +37,11 @@ def send(channel: socket.socket, message: Message, files: tuple[int, ...] = ()) 
         channel.send(data)
 
 
+def fits(message: Message) -> bool:
+    """Whether `receive` can take it whole."""
+    return len(json.dumps(message)) <= _MOST_BYTES
+
+
 def receive(channel: socket.socket) -> tuple[Message, list[int]] | None:
     """The next message and the files that came with it; None: the other end is gone."""
     try:
