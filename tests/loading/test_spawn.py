@@ -117,3 +117,17 @@ def test_a_keeper_that_does_not_end_is_killed(
     assert not psutil.pid_exists(keeper.pid)
     # Its code was taken by psutil, for here it is a child.
     keeper.wait(10)
+
+
+def test_what_tells_workers_to_stop_ends_no_keeper(keepers: Any, open_pool: Any) -> None:
+    """Open MPI passes SIGUSR1 on to all that it has started: a keeper's end would end the run."""
+    server = ServerProcess(spawn.by_mpi(timeout_seconds=60.0, worker=1))
+    _, pool = open_pool("synthetic:3x8x8,10,train=50,validation=20", server=server)
+    pool.take(Want("train", 0, np.arange(8)))
+    for number in (signal.SIGUSR1, signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        os.kill(keepers[0].pid, number)
+    pool.release()
+    pool.take(Want("train", 0, np.arange(8, 16)))
+    assert keepers[0].poll() is None and len(keepers) == 1
+    (child,) = psutil.Process(keepers[0].pid).children()
+    assert os.getsid(child.pid) == child.pid
