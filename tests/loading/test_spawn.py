@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from arignote.errors import LoaderError
-from arignote.loading import spawn
+from arignote.loading import process, spawn
 from arignote.loading.pool import Want
 from arignote.loading.process import ServerProcess
 
@@ -88,3 +88,46 @@ def test_another_user_is_not_let_in(monkeypatch: pytest.MonkeyPatch) -> None:
     (caller,) = callers
     with caller:
         assert caller.recv(10) == b""
+
+
+def test_a_server_that_does_not_end_is_killed_and_no_keeper(
+    keepers: Any, open_pool: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Open MPI calls a run failed whose keeper was killed, though it is finished."""
+    monkeypatch.setattr(process, "_CLOSE_SECONDS", 0.1)
+    server = ServerProcess(spawn.by_mpi(timeout_seconds=60.0, worker=1))
+    _, pool = open_pool("synthetic:3x8x8,10,train=50,validation=20", server=server)
+    pool.take(Want("train", 0, np.arange(8)))
+    (child,) = psutil.Process(keepers[0].pid).children()
+    child.suspend()
+    pool.loaders.close()
+    assert keepers[0].wait(10) == 0
+    assert not child.is_running()
+
+
+def test_a_keeper_that_does_not_end_is_killed(
+    keepers: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process, "_CLOSE_SECONDS", 0.1)
+    monkeypatch.setattr(spawn, "_END_SECONDS", 0.1)
+    server = ServerProcess(spawn.by_mpi(timeout_seconds=60.0, worker=1))
+    keeper = keepers.pop()
+    os.kill(keeper.pid, signal.SIGSTOP)
+    server.close()
+    assert not psutil.pid_exists(keeper.pid)
+    # Its code was taken by psutil, for here it is a child.
+    keeper.wait(10)
+
+
+def test_what_tells_workers_to_stop_ends_no_keeper(keepers: Any, open_pool: Any) -> None:
+    """Open MPI passes SIGUSR1 on to all that it has started: a keeper's end would end the run."""
+    server = ServerProcess(spawn.by_mpi(timeout_seconds=60.0, worker=1))
+    _, pool = open_pool("synthetic:3x8x8,10,train=50,validation=20", server=server)
+    pool.take(Want("train", 0, np.arange(8)))
+    for number in (signal.SIGUSR1, signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        os.kill(keepers[0].pid, number)
+    pool.release()
+    pool.take(Want("train", 0, np.arange(8, 16)))
+    assert keepers[0].poll() is None and len(keepers) == 1
+    (child,) = psutil.Process(keepers[0].pid).children()
+    assert os.getsid(child.pid) == child.pid

@@ -19,12 +19,16 @@ from arignote.loading.process import server_command
 from arignote.loading.spawn import peer_of
 from arignote.orphan import die_with_parent
 
+_FOR_WORKERS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
+
 
 def main(address: str) -> None:
     """Get from the worker at `address` what its server needs, and wait for that to end."""
     die_with_parent()
-    # Ctrl-C is the launcher's to handle, and the worker's.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # What the launcher has MPI tell all processes is for workers. Handled, not ignored, for what is
+    # ignored here would be so in the server too.
+    for number in _FOR_WORKERS:
+        signal.signal(number, lambda *_: None)
     part()
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as worker:
         worker.connect(f"\0{address}")
@@ -39,8 +43,13 @@ def main(address: str) -> None:
         # The worker has written it, and its place in the file is ours too.
         file.seek(0)
         environment = json.load(file)
+    # Of a session of its own: MPI's launcher may signal a whole group.
     process = subprocess.Popen(
-        server_command(channel), stdin=stdin, pass_fds=[channel], env=environment
+        server_command(channel),
+        stdin=stdin,
+        pass_fds=[channel],
+        env=environment,
+        start_new_session=True,
     )
     # The worker hears of the server's end when nobody else holds its end of the channel.
     os.close(channel)

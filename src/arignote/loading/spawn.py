@@ -15,6 +15,7 @@ import struct
 import subprocess
 import sys
 import time
+from contextlib import suppress
 
 import psutil
 
@@ -25,6 +26,8 @@ from arignote.loading.process import Process, Start
 
 _FOR_PYTHON = ("PYTHONPATH", "LD_LIBRARY_PATH", "MPI4PY_LIBMPI")
 """What the keeper needs to begin; all other variables come through the socket."""
+_END_SECONDS = 60.0
+"""For a keeper to end once its server has: a machine may have much else to do."""
 
 
 def by_mpi(*, timeout_seconds: float, worker: int) -> Start:
@@ -66,7 +69,7 @@ class _Kept:
         self.stdin = os.fdopen(stdin, "wb")
         self._process: psutil.Process | None = None
         # It may have ended: then there is nothing to wait for.
-        if psutil.pid_exists(process):
+        with suppress(psutil.NoSuchProcess):
             self._process = psutil.Process(process)
 
     def wait(self, timeout: float | None = None) -> None:
@@ -78,9 +81,20 @@ class _Kept:
             raise subprocess.TimeoutExpired("arignote.loading.keeper", timeout or 0.0) from None
 
     def kill(self) -> None:
-        """Its server, and the loaders, end with it."""
-        if self._process is not None:
-            self._process.kill()
+        """End its server, upon which it ends by itself.
+
+        A keeper that is killed fails the run, though all is done: only one that does not end.
+        """
+        if self._process is None:
+            return
+        with suppress(psutil.NoSuchProcess):
+            for server in self._process.children():
+                with suppress(psutil.NoSuchProcess):
+                    server.kill()
+            try:
+                self._process.wait(_END_SECONDS)
+            except psutil.TimeoutExpired:
+                self._process.kill()
 
 
 def _command(address: str) -> list[str]:
