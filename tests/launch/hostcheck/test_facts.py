@@ -59,6 +59,19 @@ def test_gpus(outputs):
     ]
 
 
+def test_cores_are_counted_as_a_run_counts_them(tmp_path, monkeypatch):
+    for cpu in range(8):
+        topology = tmp_path / f"cpu{cpu}/topology"
+        topology.mkdir(parents=True)
+        (topology / "thread_siblings_list").write_text(f"{cpu % 4},{cpu % 4 + 4}\n")
+    monkeypatch.setattr(facts, "_CPUS", tmp_path)
+    monkeypatch.setattr(facts.os, "sched_getaffinity", lambda _: {0, 1, 4, 5})
+    assert facts._cores() == 2
+    # A kernel that does not say.
+    monkeypatch.setattr(facts, "_CPUS", tmp_path / "none")
+    assert facts._cores() == 4
+
+
 def test_it_can_run_where_there_is_nothing_but_an_old_python():
     tree = ast.parse(Path(facts.__file__).read_text(), feature_version=(3, 8))
     imported = set()
