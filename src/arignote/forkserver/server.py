@@ -28,8 +28,7 @@ _IDLE_SECONDS = 5.0
 def main(file: int) -> None:
     """Serve until nobody is left."""
     listener = socket.socket(fileno=file)
-    # What every worker imports, and what the optimizers of torch import when one is made.
-
+    # What every worker imports.
     import arignote.worker  # noqa: F401
 
     # So that a collection in a child does not copy all pages.
