@@ -51,6 +51,12 @@ def test_what_is_missing(outputs, monkeypatch):
     assert facts._code("no_such_package") is None
 
 
+def test_a_child_that_does_not_end_is_told_without_its_program(monkeypatch):
+    monkeypatch.setattr(facts, "_CHILD_SECONDS", 0.1)
+    command = [sys.executable, "-c", "import time; time.sleep(60)"]
+    assert facts._output(command) == ("", "no end within 0.1 s")
+
+
 def test_gpus(outputs):
     outputs["nvidia-smi"] = ("NVIDIA H100, 80000, 81920\nNVIDIA A100 MIG, [N/A], [N/A]\n", "")
     assert facts._devices() == [

@@ -95,7 +95,9 @@ def _output(command: list[str]) -> tuple[str, str]:
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=_CHILD_SECONDS, check=False
         )
-    except (OSError, subprocess.TimeoutExpired) as error:
+    except subprocess.TimeoutExpired:
+        return "", f"no end within {_CHILD_SECONDS} s"
+    except OSError as error:
         return "", str(error)
     if done.returncode:
         lines = done.stderr.strip().splitlines()
