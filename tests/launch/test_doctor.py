@@ -132,7 +132,7 @@ def test_no_torch(probes):
     probes.torch = (None, "No module named 'torch'")
     diagnosis = doctor.examine()
     assert diagnosis.facts["torch"] == "does not load"
-    assert diagnosis.advice == ["torch cannot be imported: No module named 'torch'"]
+    assert diagnosis.advice == ["torch does not load: No module named 'torch'"]
 
 
 def test_gpus_without_a_cuda_aware_mpi(probes):
@@ -191,6 +191,12 @@ def test_slurm(probes, monkeypatch):
 )
 def test_a_probe(code, expected):
     assert doctor._probe([sys.executable, "-c", code], {}) == expected
+
+
+def test_a_probe_that_does_not_end_is_told_without_its_program(monkeypatch):
+    monkeypatch.setattr(doctor, "_PROBE_SECONDS", 0.1)
+    found = doctor._probe([sys.executable, "-c", "import time; time.sleep(60)"], {})
+    assert found == (None, "no end within 0.1 s: end other programs, and try again")
 
 
 def test_a_probe_that_cannot_be_started():

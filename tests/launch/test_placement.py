@@ -12,6 +12,7 @@ from arignote.launch import placement
 from arignote.launch.hosts import Host, parse_host, read_hostfile
 from arignote.launch.placement import Placement, launch_layer, place, usable_cores
 from arignote.topology.gpus import TorchBuild
+from arignote.topology.machine import Machine
 
 CPU = TorchBuild("2.9+cpu", "", "")
 CUDA = TorchBuild("2.9+cu128", "12.8", "")
@@ -36,6 +37,16 @@ def gpus(monkeypatch):
 
 def test_usable_cores():
     assert 1 <= usable_cores() <= 65536
+
+
+def test_two_threads_of_a_core_are_one_core_also_where_others_are_not_ours(tmp_path, monkeypatch):
+    for cpu in range(8):
+        topology = tmp_path / f"devices/system/cpu/cpu{cpu}/topology"
+        topology.mkdir(parents=True)
+        (topology / "thread_siblings_list").write_text(f"{cpu % 4},{cpu % 4 + 4}\n")
+    monkeypatch.setattr(placement, "Machine", lambda: Machine(tmp_path))
+    monkeypatch.setattr(placement, "allowed_cpus", lambda: frozenset((0, 1, 4, 5)))
+    assert usable_cores() == 2
 
 
 @pytest.mark.parametrize(

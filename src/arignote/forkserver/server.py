@@ -24,8 +24,6 @@ from arignote.orphan import die_with_parent
 
 _IDLE_SECONDS = 5.0
 """How long it waits for the first stub, which has started it."""
-
-
 IMPORTED = ("arignote.worker", "torch._dynamo")
 """What workers import; the last torch itself, once an optimizer is made: 2 s of a core."""
 
@@ -35,7 +33,6 @@ def main(file: int) -> None:
     listener = socket.socket(fileno=file)
     for module in IMPORTED:
         import_module(module)
-
     # So that a collection in a child does not copy all pages.
     gc.collect()
     gc.freeze()

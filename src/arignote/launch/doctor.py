@@ -58,6 +58,7 @@ gpus = [asdict(gpu) for gpu in accelerator.seen()]
 problem = accelerator.why_none() if Machine().gpus() or driver_version() else ""
 print("PROBE " + json.dumps({"torch": torch.__version__, "gpus": gpus, "problem": problem}))
 """
+_PROBE_SECONDS = 60
 
 
 class Diagnosis(BaseModel):
@@ -137,7 +138,7 @@ def _examine_torch(facts: dict[str, str], advice: list[str]) -> None:
     probe, problem = _probe([sys.executable, "-c", _TORCH_PROBE], dict(os.environ))
     if probe is None:
         facts["torch"] = "does not load"
-        advice.append(f"torch cannot be imported: {problem}")
+        advice.append(f"torch does not load: {problem}")
         return
     facts["torch"] = str(probe["torch"])
     gpus = [SeenGpu(**gpu) for gpu in probe["gpus"]]
@@ -165,9 +166,17 @@ def _probe(argv: list[str], environment: dict[str, str]) -> tuple[dict[str, Any]
     """(what the child found, what went wrong)."""
     try:
         done = subprocess.run(
-            argv, env=environment, capture_output=True, text=True, timeout=60, check=False
+            argv,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=_PROBE_SECONDS,
+            check=False,
         )
-    except (OSError, subprocess.TimeoutExpired) as error:
+    except subprocess.TimeoutExpired:
+        # In its own words it would be the whole program that was run.
+        return None, f"no end within {_PROBE_SECONDS} s: end other programs, and try again"
+    except OSError as error:
         return None, str(error)
     for line in done.stdout.splitlines():
         if line.startswith("PROBE "):

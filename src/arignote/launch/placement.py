@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from dataclasses import dataclass
 from pathlib import Path
@@ -198,9 +197,7 @@ def _check_memory(local: int, servers: int) -> None:
 
 def usable_cores() -> int:
     """Physical cores that this process may use (other hosts are taken to be alike)."""
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    physical = psutil.cpu_count(logical=False)
-    return max(1, min(allowed or 1, physical or allowed or 1))
+    return len(Machine().cores(allowed_cpus()))
 
 
 def check_gpus_here(devices: list[str]) -> None:

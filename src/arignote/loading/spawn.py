@@ -47,7 +47,13 @@ def by_mpi(*, timeout_seconds: float, worker: int) -> Start:
             spawn(_command(address), what, timeout_seconds=timeout_seconds, rank=worker)
             keeper, process = _accept(listener, what, timeout_seconds)
         with keeper:
-            return _Kept(process, _hand_over(keeper, channel, environment))
+            try:
+                return _Kept(process, _hand_over(keeper, channel, environment))
+            except OSError as error:
+                raise LoaderError(
+                    f"{what} was started by MPI and has ended at once ({error.strerror}): leave "
+                    "out loading.start"
+                ) from None
 
     return start
 

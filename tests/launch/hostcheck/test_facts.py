@@ -51,12 +51,31 @@ def test_what_is_missing(outputs, monkeypatch):
     assert facts._code("no_such_package") is None
 
 
+def test_a_child_that_does_not_end_is_told_without_its_program(monkeypatch):
+    monkeypatch.setattr(facts, "_CHILD_SECONDS", 0.1)
+    command = [sys.executable, "-c", "import time; time.sleep(60)"]
+    assert facts._output(command) == ("", "no end within 0.1 s")
+
+
 def test_gpus(outputs):
     outputs["nvidia-smi"] = ("NVIDIA H100, 80000, 81920\nNVIDIA A100 MIG, [N/A], [N/A]\n", "")
     assert facts._devices() == [
         {"name": "NVIDIA H100", "free_gib": 78.1, "gib": 80.0},
         {"name": "NVIDIA A100 MIG", "free_gib": 0.0, "gib": 0.0},
     ]
+
+
+def test_cores_are_counted_as_a_run_counts_them(tmp_path, monkeypatch):
+    for cpu in range(8):
+        topology = tmp_path / f"cpu{cpu}/topology"
+        topology.mkdir(parents=True)
+        (topology / "thread_siblings_list").write_text(f"{cpu % 4},{cpu % 4 + 4}\n")
+    monkeypatch.setattr(facts, "_CPUS", tmp_path)
+    monkeypatch.setattr(facts.os, "sched_getaffinity", lambda _: {0, 1, 4, 5})
+    assert facts._cores() == 2
+    # A kernel that does not say.
+    monkeypatch.setattr(facts, "_CPUS", tmp_path / "none")
+    assert facts._cores() == 4
 
 
 def test_it_can_run_where_there_is_nothing_but_an_old_python():

@@ -32,6 +32,7 @@ print(MPI.Get_library_version().strip("\\0 \\n").splitlines()[0])
 _GPUS = ("nvidia-smi", "--query-gpu=name,memory.free,memory.total", "--format=csv,noheader,nounits")
 _CHILD_SECONDS = 20
 _SIOCGIFADDR = 0x8915
+_CPUS = Path("/sys/devices/system/cpu")
 _GIB = 2.0**30
 
 
@@ -94,7 +95,9 @@ def _output(command: list[str]) -> tuple[str, str]:
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=_CHILD_SECONDS, check=False
         )
-    except (OSError, subprocess.TimeoutExpired) as error:
+    except subprocess.TimeoutExpired:
+        return "", f"no end within {_CHILD_SECONDS} s"
+    except OSError as error:
         return "", str(error)
     if done.returncode:
         lines = done.stderr.strip().splitlines()
@@ -115,13 +118,14 @@ def _devices() -> list[dict[str, Any]]:
 
 
 def _cores() -> int:
-    """Physical cores that a process may use here, counted as `launch.placement` does."""
-    allowed = len(os.sched_getaffinity(0))
-    siblings = {
-        path.read_text()
-        for path in Path("/sys/devices/system/cpu").glob("cpu[0-9]*/topology/thread_siblings_list")
-    }
-    return min(allowed, len(siblings) or allowed)
+    """Physical cores that a process may use here, counted as `topology.machine` does."""
+    siblings = set()
+    for cpu in os.sched_getaffinity(0):
+        try:
+            siblings.add((_CPUS / f"cpu{cpu}/topology/thread_siblings_list").read_text())
+        except OSError:
+            siblings.add(str(cpu))
+    return len(siblings)
 
 
 def _memory_gib() -> tuple[float, float]:
