@@ -141,7 +141,7 @@ def test_refusals(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def no_cuda(world: World) -> None:
         message = (
-            r"ipc needs every worker on a GPU, and worker 0 .*without CUDA; on CPUs use shm:fp32"
+            r"ipc needs every worker on a GPU, and worker 0 .*without CUDA.*; on CPUs use shm:fp32"
         )
         with pytest.raises(UserError, match=message):
             IPC(world)

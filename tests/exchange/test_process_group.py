@@ -205,11 +205,11 @@ def test_nccl_without_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(torch.version, "cuda", None)
     needs = r"nccl needs every worker on a GPU, and worker 0 \(host a, pid \d+\) has none: "
-    refused(needs + r"its torch is built without CUDA; on CPUs use shm:fp32", "aa")
-    refused(needs + r"its torch is built without CUDA; on CPUs use asa:fp32", "ab")
+    refused(needs + r"its torch .* is built without CUDA and ROCm: .*; on CPUs use shm:fp32", "aa")
+    refused(needs + r"its torch .* is built without CUDA and ROCm: .*; on CPUs use asa:fp32", "ab")
     monkeypatch.setattr(torch.version, "cuda", "12.8")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    refused(needs + r"its torch sees none; on CPUs use shm:fp32", "aa")
+    refused(needs + r"its torch .* is built for CUDA 12.8, and no .*; on CPUs use shm:fp32", "aa")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(dist, "is_nccl_available", lambda: False)
     refused(r"the torch of worker 0 .* is built without NCCL: use allreduce:fp32", "aa")

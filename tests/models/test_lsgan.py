@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from arignote.errors import NotANumberError, UserError
 from arignote.models.gan import told_apart
 from arignote.models.lsgan import DigitShares, LSGANDigits
-from arignote.recorder.phases import Recorder
+from arignote.recorder.phases import HostClock, Recorder
 
 TRAIN_SIZE = 1437
 
@@ -75,7 +75,7 @@ def test_its_params_are_the_critic_alone_and_in_place() -> None:
 
 def test_a_step_books_its_time_and_notes_its_losses() -> None:
     ticks = iter(range(100))
-    recorder = Recorder(clock=lambda: float(next(ticks)))
+    recorder = Recorder(HostClock(lambda: float(next(ticks))))
     model = make()
     recorder.start()
     model.train_iter(0, recorder)

@@ -12,6 +12,7 @@ import ast
 import importlib
 import importlib.util
 import sys
+import threading
 from dataclasses import dataclass, field
 from importlib.machinery import PathFinder
 from pathlib import Path
@@ -20,6 +21,10 @@ from typing import Any
 from arignote.config import theano_mpi
 from arignote.errors import UserError, unknown
 from arignote.registry import MODELS
+
+_PARSING = threading.Lock()
+"""CPython 3.11 counts the depth of a tree for all threads together, and raises a SystemError in one
+of two that parse at the same time."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +106,9 @@ def _read(path: Path, class_name: str, module: str) -> ModelSource:
     if not path.is_file():
         raise UserError(f"no file {str(path)!r} for the model: check the path before ':'")
     try:
-        tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+        text = path.read_text(encoding="utf-8")
+        with _PARSING:
+            tree = ast.parse(text, filename=str(path))
     except OSError as error:
         raise UserError(f"model file {path} cannot be read: {error.strerror}") from None
     except (SyntaxError, ValueError) as error:
