@@ -70,7 +70,7 @@ class Digits(ImageDataset):
 def _read_table() -> npt.NDArray[np.float64]:
     """64 pixels and the class of each sample, (samples, 65).
 
-    From scikit-learn's file, without its code, whose import takes 2 s of a core in every worker.
+    From scikit-learn's file, without its code, whose import is slow in every worker.
 
     Raises:
         UserError: it is not there.

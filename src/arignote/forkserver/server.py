@@ -13,19 +13,18 @@ import os
 import selectors
 import signal
 import socket
-import struct
 import sys
 from contextlib import suppress
 from importlib import import_module
 from typing import Any
 
-from arignote.loading.channel import Message, receive, send
+from arignote.loading.channel import Message, peer_of, receive, send
 from arignote.orphan import die_with_parent
 
 _IDLE_SECONDS = 5.0
 """How long it waits for the first stub, which has started it."""
 IMPORTED = ("arignote.worker", "torch._dynamo")
-"""What workers import; the last torch itself, once an optimizer is made: 2 s of a core."""
+"""What workers import; the last torch itself, once an optimizer is made."""
 
 
 def main(file: int) -> None:
@@ -80,8 +79,7 @@ class Server:
 
     def _accept(self) -> None:
         channel, _ = self._listener.accept()
-        about = channel.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-        if struct.unpack("3i", about)[1] != os.getuid():
+        if peer_of(channel)[1] != os.getuid():
             channel.close()
             return
         self._selector.register(channel, selectors.EVENT_READ)

@@ -1,6 +1,7 @@
 """Messages between a worker, the server of its loaders, and the loaders: JSON, and open files.
 
 A socket pair that keeps the borders of messages, of this process tree alone: no port, no name.
+Where the other end is no child (`spawn.py`, `forkserver/`) it is a connection of the same kind.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import json
 import selectors
 import socket
+import struct
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
@@ -17,6 +19,15 @@ _MOST_BYTES = 2**16
 _MOST_TEXT_BYTES = _MOST_BYTES * 3 // 4
 """Of a message, as JSON."""
 _MOST_FILES = 3
+
+
+def peer_of(connection: socket.socket) -> tuple[int, int]:
+    """Process and user id of the other end."""
+    form = "3i"
+    length = struct.calcsize(form)
+    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, length)
+    process, user, _ = struct.unpack(form, credentials)
+    return process, user
 
 
 def channel_pair() -> tuple[socket.socket, socket.socket]:

@@ -14,9 +14,8 @@ import subprocess
 import sys
 
 from arignote.comm.spawn import part
-from arignote.loading.channel import receive
+from arignote.loading.channel import peer_of, receive
 from arignote.loading.process import server_command
-from arignote.loading.spawn import peer_of
 from arignote.orphan import die_with_parent
 
 _FOR_WORKERS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)

@@ -11,7 +11,6 @@ import os
 import secrets
 import shutil
 import socket
-import struct
 import subprocess
 import sys
 import time
@@ -21,7 +20,7 @@ import psutil
 
 from arignote.comm.spawn import spawn
 from arignote.errors import LoaderError
-from arignote.loading.channel import send
+from arignote.loading.channel import peer_of, send
 from arignote.loading.process import Process, Start
 
 _FOR_PYTHON = ("PYTHONPATH", "LD_LIBRARY_PATH", "MPI4PY_LIBMPI")
@@ -56,15 +55,6 @@ def by_mpi(*, timeout_seconds: float, worker: int) -> Start:
                 ) from None
 
     return start
-
-
-def peer_of(connection: socket.socket) -> tuple[int, int]:
-    """Process and user id of the other end."""
-    form = "3i"
-    length = struct.calcsize(form)
-    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, length)
-    process, user, _ = struct.unpack(form, credentials)
-    return process, user
 
 
 class _Kept:
