@@ -60,7 +60,8 @@ ARGV = [
         OpenMPI(),
         TWO_HOSTS,
         {"tune_ethernet": True},
-        "-n 4 --host a:2,b:2 -x PATH -x ARIGNOTE_WORKERS --mca btl_tcp_links 2 "
+        "-n 4 --host a:2,b:2 -x PATH -x ARIGNOTE_WORKERS "
+        "--mca btl_tcp_rdma_pipeline_frag_size 262144 --mca btl_tcp_links 2 "
         "--map-by slot:PE=2 --bind-to core",
     ),
     (OpenMPI(), LOCAL, {"tune_ethernet": True}, "-n 2 --map-by slot:PE=2 --bind-to core"),
@@ -74,14 +75,16 @@ ARGV = [
         OpenMPI(),
         TWO_HOSTS,
         {"tune_ethernet": True, "extra": ("--mca", "btl_tcp_links", "1")},
-        "-n 4 --host a:2,b:2 -x PATH -x ARIGNOTE_WORKERS --map-by slot:PE=2 --bind-to core "
+        "-n 4 --host a:2,b:2 -x PATH -x ARIGNOTE_WORKERS "
+        "--mca btl_tcp_rdma_pipeline_frag_size 262144 --map-by slot:PE=2 --bind-to core "
         "--mca btl_tcp_links 1",
     ),
     (
         OpenMPI(),
         TWO_HOSTS,
         {"tune_ethernet": True, "launcher_environment": {"OMPI_MCA_btl_tcp_links": "1"}},
-        "-n 4 --host a:2,b:2 -x PATH -x ARIGNOTE_WORKERS --map-by slot:PE=2 --bind-to core",
+        "-n 4 --host a:2,b:2 -x PATH -x ARIGNOTE_WORKERS "
+        "--mca btl_tcp_rdma_pipeline_frag_size 262144 --map-by slot:PE=2 --bind-to core",
     ),
     (MPICH(), LOCAL, {}, "-n 2 -bind-to core:2"),
     (MPICH(), LOCAL, {"bind": False, "extra": ("-l",)}, "-n 2 -bind-to none -l"),

@@ -24,9 +24,16 @@ _ABORTING = re.compile(r"\[[^]\s]+:\d+\] \*\*\* ")
 
 
 _ETHERNET = {
-    # Over one connection both directions of an exchange get in each other's way: between two hosts
-    # at 1 Gbit/s an Allreduce of 40 MB took 520 ms (the line alone: 335), with two 356 ms, with
-    # four 368. Not eight: runs of Open MPI 5.0.11 then hang while they connect, one in four.
+    # Two workers trade long messages, and one of them begins a little late:
+    # 1. a announces its message to b, b asks a to send it, and a queues all of it on the
+    #    connection, whatever its length: the default fragment is of 2 GiB,
+    # 2. b announces its own, and a's answer, to send that, takes its place behind all of a's,
+    # 3. so b sends only when a has sent everything: the line is used one way at a time.
+    # With short fragments, of which four are asked for at a time, an answer waits for 1 MiB.
+    "btl_tcp_rdma_pipeline_frag_size": "262144",
+    # With a second connection, answers and data are not always on the same one; messages of a few
+    # MB, all of which fit into the buffer of one, need it. Not eight: runs of Open MPI 5.0.11 then
+    # hang while they connect, one in four.
     # Buffer sizes are left to the kernel: it clamps what is asked for to net.core.wmem_max, and
     # stops growing the buffer; at the usual limit of 208 KiB that cost 18 %.
     "btl_tcp_links": "2",
