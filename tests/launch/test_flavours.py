@@ -14,7 +14,7 @@ from arignote.launch.flavours.mpich import MPICH, IntelMPI
 from arignote.launch.flavours.openmpi import OpenMPI
 from arignote.launch.flavours.slurm import Slurm
 from arignote.launch.placement import place
-from arignote.launch.start import prepare
+from arignote.launch.prepare import prepare
 from arignote.launch.supervise import Supervisor
 
 LOCAL = {"workers": 2}

@@ -10,6 +10,7 @@ from arignote.config.settings import Launch
 from arignote.forkserver import stub
 from arignote.launch import forking
 from arignote.launch.forking import worker_module
+from arignote.launch.placement import place
 
 OWN, FORKED = "arignote.worker", "arignote.forkserver.stub"
 
@@ -29,13 +30,15 @@ OWN, FORKED = "arignote.worker", "arignote.forkserver.stub"
 def test_many_workers_a_core(monkeypatch, launch, module):
     monkeypatch.setattr(forking, "usable_cores", lambda: 2)
     monkeypatch.setattr(forking.sys, "platform", "linux")
-    assert worker_module(Launch(**launch), centre=None) == module
+    settings = Launch(**launch)
+    assert worker_module(settings, place(settings, centre=None)) == module
 
 
 def test_elsewhere_than_on_linux(monkeypatch):
     monkeypatch.setattr(forking.sys, "platform", "darwin")
     monkeypatch.setattr(forking, "usable_cores", lambda: 2)
-    assert worker_module(Launch(workers=64), centre=None) == OWN
+    settings = Launch(workers=64)
+    assert worker_module(settings, place(settings, centre=None)) == OWN
 
 
 @pytest.mark.parametrize("name", ["PMI_FD", "LONG"])

@@ -112,7 +112,7 @@ def step(**given: Any) -> int:
     from arignote.bench.report import show
     from arignote.bench.request import STEP_PEERS, StepRequest, check_precision, parse_peers
     from arignote.config.model_source import find_model
-    from arignote.launch.start import check
+    from arignote.launch.check import check
 
     named = {
         "run.model": given["model"],

@@ -89,7 +89,8 @@ def check_memory(needed_gib: float, workers: int, elements: int, advice: str) ->
 def run_bench(settings: Settings, program: str, request: str, *, dry_run: bool) -> Report | int:
     """The report of the workers; an exit code where there is none."""
     from arignote.launch.ending import failed
-    from arignote.launch.start import prepare, run_script
+    from arignote.launch.prepare import prepare
+    from arignote.launch.script import run_script
 
     command = [sys.executable, "-m", f"arignote.bench.{program}", request]
     if dry_run:

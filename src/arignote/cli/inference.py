@@ -135,7 +135,7 @@ def _check_run(run: str) -> None:
     from arignote.config.load import read_file, resolve
     from arignote.config.model_source import find_model
     from arignote.errors import UserError
-    from arignote.launch.start import CONFIG_FILE
+    from arignote.launch.run_folder import CONFIG_FILE
 
     config = Path(run) / CONFIG_FILE
     if not config.is_file():

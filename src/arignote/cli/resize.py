@@ -39,7 +39,7 @@ def resize(
     from arignote.errors import UserError
     from arignote.launch.placement import launch_layer
     from arignote.launch.resize import ask
-    from arignote.launch.start import CONFIG_FILE
+    from arignote.launch.run_folder import CONFIG_FILE
 
     folder = Path(run) if run else newest_run()
     if not (folder / CONFIG_FILE).is_file():

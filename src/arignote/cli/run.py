@@ -37,7 +37,8 @@ def run(
     from arignote.errors import UserError
     from arignote.launch.allocation import allocation_layer
     from arignote.launch.placement import launch_layer
-    from arignote.launch.start import prepare, run_script
+    from arignote.launch.prepare import prepare
+    from arignote.launch.script import run_script
 
     if not Path(script).is_file():
         raise UserError(f"no script {script!r}: check the path; options of ours stand before it")

@@ -68,7 +68,8 @@ def _job(given: dict[str, Any]) -> tuple[Any, list[str], Path]:
     from arignote.config.settings import Launch
     from arignote.errors import UserError
     from arignote.launch.batch import Request, grace_seconds
-    from arignote.launch.start import check, has_checkpoint
+    from arignote.launch.check import check
+    from arignote.launch.run_folder import has_checkpoint
 
     out = Path(given["out"]) if given["out"] else None
     resumed = out if out is not None and has_checkpoint(out) else None

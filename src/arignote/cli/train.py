@@ -54,7 +54,9 @@ def _completes(registry: Registry) -> Any:
 )
 def train(**given: Any) -> int:
     """Train MODEL: a zoo name (see `arignote list models`), FILE.py:Class or MODULE:Class."""
-    from arignote.launch.start import check, prepare_run, refuse_begun
+    from arignote.launch.check import check
+    from arignote.launch.run_folder import refuse_begun
+    from arignote.launch.start import prepare_run
     from arignote.launch.start import train as start
 
     folder, resume = _run_folder(given)
@@ -79,7 +81,7 @@ def run_name(settings: Any) -> str:
 def _run_folder(given: dict[str, Any]) -> tuple[Path | None, bool]:
     """(the run's folder if it is known yet, whether to resume)."""
     from arignote.errors import UserError
-    from arignote.launch.start import CONFIG_FILE, has_checkpoint
+    from arignote.launch.run_folder import CONFIG_FILE, has_checkpoint
 
     asked, out = given["resume"], given["out"]
     if given["auto_resume"]:
@@ -106,7 +108,7 @@ def newest_run() -> Path:
         UserError: there is none.
     """
     from arignote.errors import UserError
-    from arignote.launch.start import CONFIG_FILE
+    from arignote.launch.run_folder import CONFIG_FILE
 
     runs = [path.parent for path in Path(RUNS_FOLDER).glob(f"*/{CONFIG_FILE}")]
     if not runs:
@@ -139,7 +141,7 @@ def settings_of(given: dict[str, Any], resumed: Path | None, *, here: bool = Tru
     from arignote.config.model_source import find_model
     from arignote.errors import UserError
     from arignote.launch.allocation import allocation_layer
-    from arignote.launch.start import CONFIG_FILE
+    from arignote.launch.run_folder import CONFIG_FILE
 
     asked = []
     if given["config"] is not None:

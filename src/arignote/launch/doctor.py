@@ -20,7 +20,7 @@ from arignote.errors import UserError
 from arignote.launch.allocation import find_allocation
 from arignote.launch.find import Found, find_launcher
 from arignote.launch.placement import usable_cores
-from arignote.launch.start import prepare
+from arignote.launch.prepare import prepare
 from arignote.topology.machine import Machine, allowed_cpus
 from arignote.topology.rows import SeenGpu, topology_rows
 

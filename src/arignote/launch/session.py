@@ -20,7 +20,7 @@ from arignote.config.model_source import find_model
 from arignote.config.rule_options import parse_rule
 from arignote.config.session_cfg import FIRST_SERVES, SCHEMES, device_settings, model_spec
 from arignote.errors import ArignoteError, UserError, unknown
-from arignote.launch.start import check
+from arignote.launch.check import check
 
 
 class _Session:

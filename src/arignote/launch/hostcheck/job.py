@@ -14,7 +14,7 @@ from arignote.bench.link_report import HERE_PREFIX, MET_LINE, REPORT_PREFIX, Lin
 from arignote.config.settings import Launch
 from arignote.launch.ending import failed, who
 from arignote.launch.hostcheck.compare import names
-from arignote.launch.start import prepare
+from arignote.launch.prepare import prepare
 from arignote.launch.supervise import Outcome, Supervisor
 
 _MOST_CHARACTERS = 300

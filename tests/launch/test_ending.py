@@ -1,174 +1,19 @@
-"""Before and after the processes: the run folder, the checks, how a run's end is told."""
+"""How a run's end is told."""
 
 from __future__ import annotations
 
 import signal
-import sys
 
 import pytest
 
-from arignote.config.load import read_file, resolve
-from arignote.config.settings import Launch, Settings
-from arignote.errors import ArignoteError, UserError
+from arignote.config.settings import Launch
+from arignote.errors import ArignoteError
 from arignote.failure import Report
-from arignote.launch import placement, start
 from arignote.launch.ending import WorkerError, conclude, reason
 from arignote.launch.flavours.base import Death
-from arignote.launch.start import check, make_run_folder, prepare
 from arignote.launch.supervise import Outcome
 from arignote.recorder.events import EventLog
 from arignote.recorder.summary import SUMMARY_FILE, Summary
-
-
-def settings(**sections):
-    return resolve([("", sections)])
-
-
-def test_a_new_folder_holds_the_settings(tmp_path):
-    made = settings(run={"model": "digits-mlp"}, train={"epochs": 3})
-    folder = tmp_path / "deep" / "run"
-    make_run_folder(folder, made, resume=False)
-    assert resolve([("", read_file(folder / "config.toml"))]) == made
-
-
-def test_an_existing_run_is_not_overwritten(tmp_path):
-    make_run_folder(tmp_path, settings(train={"epochs": 3}), resume=False)
-    begin = '{"event": "begin", "time": 0}\n'
-    (tmp_path / "events.jsonl").write_text(begin)
-    before = (tmp_path / "config.toml").read_bytes()
-    with pytest.raises(UserError) as caught:
-        make_run_folder(tmp_path, Settings(), resume=False)
-    assert str(caught.value) == (
-        f"{tmp_path} holds a run already: choose another --out, or go on with --resume {tmp_path}"
-    )
-    assert (tmp_path / "config.toml").read_bytes() == before
-    make_run_folder(tmp_path, Settings(), resume=True)
-    assert (tmp_path / "config.toml").read_bytes() != before
-
-
-def test_a_run_that_failed_before_its_first_step_is_overwritten(tmp_path):
-    make_run_folder(tmp_path, settings(train={"epochs": 3}), resume=False)
-    (tmp_path / "events.jsonl").write_text('{"event": "start", "time": 0}\n')
-    make_run_folder(tmp_path, Settings(), resume=False)
-    assert not (tmp_path / "events.jsonl").exists()
-
-
-def test_a_folder_without_a_run_may_be_used(tmp_path):
-    (tmp_path / "notes.txt").touch()
-    make_run_folder(tmp_path, Settings(), resume=False)
-    assert (tmp_path / "config.toml").is_file()
-
-
-def test_a_file_in_the_way(tmp_path):
-    (tmp_path / "file").touch()
-    with pytest.raises(UserError, match=r"run folder .*file cannot be written: Not a directory"):
-        make_run_folder(tmp_path / "file", Settings(), resume=False)
-    with pytest.raises(UserError, match=r"run folder .*run cannot be written: Not a directory"):
-        make_run_folder(tmp_path / "file" / "run", Settings(), resume=False)
-
-
-@pytest.mark.parametrize(
-    "run",
-    [
-        {"model": "digits-mlp", "data": "digits"},
-        {"model": "cifar10-cnn", "data": "imagefolder:/"},
-        {"model": "digits-mlp", "data": "digits", "rule": "bsp:scheme=weights", "exchange": "ar"},
-    ],
-)
-def test_good_settings(run):
-    check(settings(run=run))
-
-
-def test_a_file_may_bring_its_own_data(tmp_path):
-    (tmp_path / "net.py").write_text("class Net:\n    pass\n")
-    check(settings(run={"model": f"{tmp_path / 'net.py'}:Net"}))
-
-
-@pytest.mark.parametrize(
-    ("run", "message"),
-    [
-        ({}, r"no model given"),
-        ({"model": "digits-mpl"}, r"unknown model 'digits-mpl'"),
-        ({"model": "none.py:Net"}, r"no file '.*none\.py'"),
-        ({"model": "digits-mlp", "rule": "bps"}, r"unknown rule 'bps': did you mean 'bsp'"),
-        ({"model": "digits-mlp", "rule": "bsp:scheme=x"}, r"rule bsp: scheme: got 'x'"),
-        ({"model": "digits-mlp", "exchange": "ring9"}, r"unknown exchange 'ring9'"),
-        ({"model": "digits-mlp", "exchange": "ar:fp32"}, r"unknown exchange 'ar:fp32'"),
-        ({"model": "digits-mlp", "exchange": "allreduce:x"}, r"unknown codec 'x'"),
-        (
-            {"model": "digits-mlp", "data": "digit"},
-            r"unknown data set 'digit': did you mean 'digits",
-        ),
-        ({"model": "cifar10-cnn"}, r"cifar10-cnn brings no data of its own: name some with --data"),
-    ],
-)
-def test_every_mistake_is_found(run, message):
-    with pytest.raises(UserError, match=message):
-        check(settings(run=run))
-
-
-@pytest.mark.parametrize(
-    ("optimizer", "own"),
-    [
-        ({"momentum": 0.9}, r"\(sgd\) has momentum 0\.9 of its own"),
-        ({"name": "adamw"}, r"\(adamw\) has moments of its own"),
-        ({}, None),
-    ],
-)
-def test_one_momentum_is_enough(optimizer, own):
-    run = {"model": "digits-mlp", "data": "digits", "rule": "easgd:momentum=0.9"}
-    asked = settings(run=run, optimizer=optimizer)
-    if own is None:
-        check(asked)
-        return
-    with pytest.raises(UserError, match=rf"^easgd:momentum=0\.9 brings a momentum, and .*{own}"):
-        check(asked)
-
-
-@pytest.fixture
-def cores(monkeypatch):
-    monkeypatch.setattr(placement, "usable_cores", lambda: 4)
-
-
-def test_what_workers_are_told(cores, monkeypatch):
-    monkeypatch.setenv("OMP_NUM_THREADS", "99")
-    launched = prepare(Launch(), ["py", "a b"])
-    assert launched.argv == ["py", "a b"]
-    assert launched.shell() == "py 'a b'"
-    assert launched.environment["OMP_NUM_THREADS"] == "4"
-    assert launched.environment["MKL_NUM_THREADS"] == "4"
-    assert launched.environment["ARIGNOTE_WORKERS"] == "1"
-
-
-def test_a_variable_to_forward_must_be_set(monkeypatch):
-    monkeypatch.setenv("MY_KEY", "1")
-    assert prepare(Launch(environment=["MY_KEY"]), ["py"]).environment["MY_KEY"] == "1"
-    with pytest.raises(UserError, match=r"launch\.environment: 'MY_KYE' is not set here"):
-        prepare(Launch(environment=["MY_KYE"]), ["py"])
-
-
-def test_other_hosts_are_told_the_same(cores, monkeypatch, tmp_path):
-    mpirun = tmp_path / "mpi" / "bin" / "mpirun"
-    mpirun.parent.mkdir(parents=True)
-    mpirun.write_text("#!/bin/sh\necho 'mpirun (Open MPI) 5.0.11'\n")
-    mpirun.chmod(0o755)
-    (tmp_path / "mpi" / "lib").mkdir()
-    library = tmp_path / "mpi" / "lib" / "libmpi.so.40"
-    library.touch()
-    monkeypatch.setenv("MY_KEY", "1")
-    launched = prepare(
-        Launch(workers=2, hosts=["a", "b"], mpirun=str(mpirun), environment=["MY_KEY"]), ["py"]
-    )
-    assert launched.environment["MPI4PY_LIBMPI"] == str(library)
-    forwarded = {b for a, b in zip(launched.argv, launched.argv[1:], strict=False) if a == "-x"}
-    assert {"MY_KEY", "PATH", "MPI4PY_LIBMPI", "ARIGNOTE_WORKERS", "OMP_NUM_THREADS"} <= forwarded
-
-
-def test_the_command_of_a_worker(tmp_path):
-    made = settings(run={"model": "digits-mlp"})
-    command = start.prepare_run(made, tmp_path, resume=False).argv
-    assert command == [sys.executable, "-m", "arignote.worker", str(tmp_path)]
-    assert start.prepare_run(made, tmp_path, resume=True).argv == [*command, "--resume"]
 
 
 def write_summary(folder, status):
@@ -353,28 +198,3 @@ def test_a_worker_that_was_killed(tmp_path, peers, death, who):
     assert failed(Outcome(137, death=death), tmp_path, Launch(workers=2)) == (
         f"{who}; all others were ended; go on with: arignote train --resume {tmp_path}"
     )
-
-
-class TestScripts:
-    def run(self, tmp_path, text, *arguments):
-        script = tmp_path / "script.py"
-        script.write_text(text)
-        return start.run_script(Launch(), [sys.executable, str(script), *arguments])
-
-    def test_output_and_exit_code_pass(self, tmp_path, capsys):
-        text = "import sys; print(sys.argv[1:]); print('e', file=sys.stderr); sys.exit(5)"
-        assert self.run(tmp_path, text, "a", "-n") == 5
-        assert capsys.readouterr() == ("['a', '-n']\n", "e\n")
-
-    def test_a_killed_script(self, tmp_path):
-        with pytest.raises(ArignoteError, match=r"^a worker was killed by SIGKILL; all others wer"):
-            self.run(tmp_path, "import os; os.kill(os.getpid(), 9)")
-
-    def test_a_report(self, tmp_path):
-        text = (
-            "from arignote import failure\nfrom arignote.errors import UserError\n"
-            "failure.leave(UserError('no such thing'), 0)"
-        )
-        with pytest.raises(ArignoteError, match=r"^no such thing$") as caught:
-            self.run(tmp_path, text)
-        assert caught.value.exit_code == 2
