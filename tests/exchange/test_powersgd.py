@@ -14,7 +14,8 @@ from arignote.comm.base import World
 from arignote.comm.threads import run_threads, thread_worlds
 from arignote.errors import UserError
 from arignote.exchange.codecs import low_rank
-from arignote.exchange.codecs.powersgd import PowerSGDExchange, matrices_of
+from arignote.exchange.codecs.kept_matrix import matrices_of
+from arignote.exchange.codecs.powersgd import PowerSGDExchange
 from arignote.exchange.open import open_exchange
 
 RANK = 2

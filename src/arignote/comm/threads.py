@@ -9,12 +9,10 @@ from __future__ import annotations
 import json
 import os
 import platform
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
@@ -23,130 +21,17 @@ import numpy.typing as npt
 import torch
 
 from arignote.comm.base import Meeting, Peer, Request, World
-from arignote.comm.script import Script, Text
-from arignote.errors import LostWorkerError
+from arignote.comm.script import Script
+from arignote.comm.thread_hub import Awaited, Hub, Sent, Table
 
 T = TypeVar("T")
-
-
-class _Hub:
-    """Where the threads lay down what they bring to a meeting, and pick up what all brought."""
-
-    def __init__(self, size: int, script: Script | None) -> None:
-        self.size = size
-        self.script = script
-        self.changed = threading.Condition(threading.RLock())
-        self.tables: dict[int, _Table] = {}
-        """By the number of the meeting; those to which somebody has yet to come."""
-        self.letters: dict[tuple[int, int, int, int], torch.Tensor] = {}
-        """(from, to, tag, how many-th) -> what is sent."""
-
-    def pause(self, at: Text) -> None:
-        """Before every operation: with a script, it may be the turn of others."""
-        if self.script is not None:
-            self.script.pause(at)
-
-    def told(self) -> None:
-        """Something was laid down."""
-        with self.changed:
-            self.changed.notify_all()
-        if self.script is not None:
-            self.script.progress()
-
-    def wait_for(self, condition: Callable[[], bool], lost: Text, timeout_seconds: float) -> None:
-        """Until `condition` holds; `lost` says who has not done what.
-
-        Raises:
-            LostWorkerError: not in time. (In a script it is a `DeadlockError`.)
-        """
-        if self.script is not None and self.script.plays():
-            self.script.wait_until(condition, lost)
-            return
-        with self.changed:
-            if not self.changed.wait_for(condition, timeout_seconds):
-                raise LostWorkerError(f"{lost()} within {timeout_seconds:g} s")
-
-    def lay(self, turn: int, rank: int, item: Any) -> _Table:
-        """Come to meeting number `turn` with `item`."""
-        self.pause(lambda: "comes to a meeting")
-        with self.changed:
-            table = self.tables.setdefault(turn, _Table(self))
-            table.items[rank] = item
-            if table.complete():
-                # Everybody holds it by now; later meetings have tables of their own.
-                del self.tables[turn]
-        self.told()
-        return table
-
-    def collect(self, table: _Table, what: str, timeout_seconds: float) -> list[Any]:
-        """All items by rank, once all are there."""
-        self.wait_for(table.complete, lambda: table.missing(what), timeout_seconds)
-        return [table.items[rank] for rank in range(self.size)]
-
-
-class _Table:
-    """One meeting, and what was brought to it."""
-
-    def __init__(self, hub: _Hub) -> None:
-        self.items: dict[int, Any] = {}
-        self._hub = hub
-
-    def complete(self) -> bool:
-        """Whether everybody has come."""
-        return len(self.items) == self._hub.size
-
-    def done(self) -> bool:
-        """The same, asked from outside."""
-        self._hub.pause(lambda: "asks whether all came to a meeting")
-        return self.complete()
-
-    def missing(self, what: str) -> str:
-        """Who did not come."""
-        names = ", ".join(f"worker {r}" for r in range(self._hub.size) if r not in self.items)
-        return f"{names} did not come to {what}"
-
-
-@dataclass
-class _Sent:
-    """A letter in the hub: copied, so done at once."""
-
-    peer: int
-
-    def done(self) -> bool:
-        return True
-
-
-class _Awaited:
-    """A letter that may not be in the hub yet."""
-
-    def __init__(self, hub: _Hub, key: tuple[int, int, int, int], wire: torch.Tensor) -> None:
-        self.peer = key[0]
-        self._hub, self._key, self._wire = hub, key, wire
-        self._done = False
-
-    def done(self) -> bool:
-        self._hub.pause(lambda: f"asks for a message of worker {self.peer}")
-        return self.take()
-
-    def take(self) -> bool:
-        """Take it, if it is there."""
-        with self._hub.changed:
-            if not self._done and self._key in self._hub.letters:
-                letter = self._hub.letters.pop(self._key)
-                if letter.numel() != self._wire.numel():
-                    raise ValueError(
-                        f"a message of {letter.numel()} elements for {self._wire.numel()}"
-                    )
-                self._wire.copy_(letter)
-                self._done = True
-        return self._done
 
 
 class ThreadWorld(World):
     """One worker of a world of threads."""
 
     def __init__(
-        self, rank: int, hub: _Hub, timeout_seconds: float, hosts: Sequence[str] = ()
+        self, rank: int, hub: Hub, timeout_seconds: float, hosts: Sequence[str] = ()
     ) -> None:
         self.rank = rank
         names = hosts or [platform.node()] * hub.size
@@ -167,7 +52,7 @@ class ThreadWorld(World):
         """What this world's threads take turns by."""
         return self._hub.script
 
-    def _lay(self, item: Any) -> _Table:
+    def _lay(self, item: Any) -> Table:
         self._turn += 1
         return self._hub.lay(self._turn, self.rank, item)
 
@@ -180,7 +65,7 @@ class ThreadWorld(World):
 
     def close_meeting(self, meeting: Meeting, what: str) -> npt.NDArray[np.float64]:
         """The sum over the threads, in the order of their ranks."""
-        assert isinstance(meeting, _Table)
+        assert isinstance(meeting, Table)
         brought = self._hub.collect(meeting, what, self.timeout_seconds)
         total: npt.NDArray[np.float64] = np.sum(brought, axis=0)
         return total
@@ -207,19 +92,19 @@ class ThreadWorld(World):
         with self._hub.changed:
             self._hub.letters[self.rank, to, tag, self._sent[to, tag]] = wire.clone()
         self._hub.told()
-        return _Sent(to)
+        return Sent(to)
 
     def receive(self, wire: torch.Tensor, source: int, tag: int) -> Request:
         """Look for it in the hub."""
         self._claimed[source, tag] += 1
         key = source, self.rank, tag, self._claimed[source, tag]
-        return _Awaited(self._hub, key, wire)
+        return Awaited(self._hub, key, wire)
 
     def wait(self, requests: Sequence[Request], what: str) -> None:
         """Until the last letter is there."""
         self._hub.pause(lambda: f"comes to {what}")
         for request in requests:
-            arrived = request.take if isinstance(request, _Awaited) else request.done
+            arrived = request.take if isinstance(request, Awaited) else request.done
             lost = partial("worker {} sent nothing for {}".format, request.peer, what)
             self._hub.wait_for(arrived, lost, self.timeout_seconds)
 
@@ -241,7 +126,7 @@ class ThreadWorld(World):
 
     def split(self, color: int) -> World:
         """A hub of its own for every color, made by the first of its workers."""
-        table = self._trade((color, _Hub(self.size, self.script)), "a split")
+        table = self._trade((color, Hub(self.size, self.script)), "a split")
         members = [rank for rank, (theirs, _) in enumerate(table) if theirs == color]
         hub = table[members[0]][1]
         hub.size = len(members)
@@ -265,7 +150,7 @@ def thread_worlds(
         hosts: the host each pretends to be on.
         script: the threads of `run_threads` take turns by it, in these worlds and their splits.
     """
-    hub = _Hub(size, script)
+    hub = Hub(size, script)
     return [ThreadWorld(rank, hub, timeout_seconds, hosts) for rank in range(size)]
 
 
