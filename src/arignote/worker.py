@@ -5,6 +5,7 @@ Reads the resolved settings from the run's folder, joins the world, builds the p
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Sequence
@@ -83,6 +84,8 @@ def main(arguments: list[str]) -> None:
                 server = ServerProcess(by_mpi(timeout_seconds=seconds, worker=rank))
             build_trainer(settings, crew, where, run_folder, stop, server, resume=resume).run()
         crew.whole.close()
+        # What was imported needs no collection at the end, which would take most of a second.
+        gc.freeze()
     except BaseException as error:
         failure.leave(explained(error, where, rank), rank)
 

@@ -39,11 +39,21 @@ def job(settings, **more):
 
 
 ARGV = [
-    (OpenMPI(), LOCAL, {}, "-n 2 --map-by slot:PE=2 --bind-to core"),
-    (OpenMPI(), LOCAL, {"bind": False}, "-n 2 --bind-to none --oversubscribe"),
-    (OpenMPI(), LOCAL, {"extra": ("--tag", "1")}, "-n 2 --map-by slot:PE=2 --bind-to core --tag 1"),
-    (OpenMPI(), FULL, {}, "-n 5 --bind-to none --oversubscribe"),
-    (OpenMPI(), FULL, {"as_root": True}, "-n 5 --allow-run-as-root --bind-to none --oversubscribe"),
+    (OpenMPI(), LOCAL, {}, "-n 2 --mca btl ^ofi --map-by slot:PE=2 --bind-to core"),
+    (OpenMPI(), LOCAL, {"bind": False}, "-n 2 --mca btl ^ofi --bind-to none --oversubscribe"),
+    (
+        OpenMPI(),
+        LOCAL,
+        {"extra": ("--tag", "1")},
+        "-n 2 --mca btl ^ofi --map-by slot:PE=2 --bind-to core --tag 1",
+    ),
+    (OpenMPI(), FULL, {}, "-n 5 --mca btl ^ofi --bind-to none --oversubscribe"),
+    (
+        OpenMPI(),
+        FULL,
+        {"as_root": True},
+        "-n 5 --allow-run-as-root --mca btl ^ofi --bind-to none --oversubscribe",
+    ),
     (
         OpenMPI(),
         TWO_HOSTS,
@@ -64,12 +74,18 @@ ARGV = [
         "--mca btl_tcp_rdma_pipeline_frag_size 262144 --mca btl_tcp_links 2 "
         "--map-by slot:PE=2 --bind-to core",
     ),
-    (OpenMPI(), LOCAL, {"tune_ethernet": True}, "-n 2 --map-by slot:PE=2 --bind-to core"),
+    (
+        OpenMPI(),
+        LOCAL,
+        {"tune_ethernet": True},
+        "-n 2 --mca btl ^ofi --map-by slot:PE=2 --bind-to core",
+    ),
     (
         OpenMPI(),
         {"workers": 2, "hosts": ["a:2"]},
         {"tune_ethernet": True},
-        "-n 2 --host a:2 -x PATH -x ARIGNOTE_WORKERS --map-by slot:PE=2 --bind-to core",
+        "-n 2 --host a:2 -x PATH -x ARIGNOTE_WORKERS --mca btl ^ofi --map-by slot:PE=2 "
+        "--bind-to core",
     ),
     (
         OpenMPI(),
@@ -164,6 +180,27 @@ ARGV = [
 )
 def test_argv(flavour, settings, more, expected):
     assert " ".join(flavour.argv(job(settings, **more))) == f"/mpi/run {expected} py -m w"
+
+
+def test_parameters_of_a_file_are_kept(tmp_path):
+    """A user's, and that of the installation whose mpirun is used."""
+
+    def argv(home):
+        own = job(LOCAL, launcher_environment={"HOME": str(home)})
+        return OpenMPI().argv(replace(own, program=str(tmp_path / "bin" / "mpirun")))
+
+    assert "^ofi" in argv(tmp_path)
+    for file, home in (
+        ("home/.openmpi/mca-params.conf", "home"),
+        ("etc/openmpi-mca-params.conf", ""),
+    ):
+        path = tmp_path / file
+        path.parent.mkdir(parents=True)
+        path.write_text("# btl = tcp\nbtl_tcp_links = 1\n")
+        assert "^ofi" in argv(tmp_path / home)
+        path.write_text("btl = tcp,self\n")
+        assert "^ofi" not in argv(tmp_path / home)
+        path.unlink()
 
 
 def tuned(**settings):

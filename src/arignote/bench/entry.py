@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Callable, Iterable
@@ -42,6 +43,8 @@ def serve(settings: dict[str, Any], bench: Callable[[Settings, Crew], Iterable[M
             sys.stdout.write(f"{REPORT_PREFIX}{report.text()}\n")
             sys.stdout.flush()
         crew.whole.close()
+        # As in `worker.main`.
+        gc.freeze()
     except BaseException as error:
         failure.leave(error, rank)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
+from pathlib import Path
 
 from arignote.launch.flavours.base import Death, Flavour, Job, find_signal
 
@@ -40,6 +42,13 @@ _ETHERNET = {
 }
 """MCA parameters for jobs on several hosts; without effect where they do not talk over TCP."""
 
+_ONE_HOST = {
+    # A transport for one-sided messages between hosts: without a network for it, it is closed
+    # again in MPI_Init, which for that sleeps a second.
+    "btl": "^ofi",
+}
+"""MCA parameters for jobs on one host."""
+
 
 class OpenMPI(Flavour):
     """`mpirun` of Open MPI."""
@@ -65,12 +74,15 @@ class OpenMPI(Flavour):
         return [*argv, *job.extra, *job.command]
 
     def _tuning(self, job: Job) -> list[str]:
-        """`--mca NAME VALUE` for each parameter that the user has not set himself."""
-        if not job.tune_ethernet or len(job.placement.hosts) < 2:
-            return []
+        """`--mca NAME VALUE` for each parameter that nobody has set himself."""
+        wanted = _ONE_HOST
+        if len(job.placement.hosts) > 1:
+            wanted = _ETHERNET if job.tune_ethernet else {}
         argv = []
-        for name, value in _ETHERNET.items():
-            if name not in job.extra and f"OMPI_MCA_{name}" not in job.launcher_environment:
+        set_in_files = _set_in_files(Path(job.program), job.launcher_environment.get("HOME", "/"))
+        for name, value in wanted.items():
+            given = name in job.extra or f"OMPI_MCA_{name}" in job.launcher_environment
+            if not given and name not in set_in_files:
                 argv += ["--mca", name, value]
         return argv
 
@@ -107,3 +119,18 @@ class OpenMPI(Flavour):
             return Death(int(match.group(2)), rank=int(match.group(1)))
         match = find_signal(noise, r"peer process has unexpectedly .*? Peer host: +(\S+)")
         return Death(None, host=match.group(1)) if match else None
+
+
+def _set_in_files(program: Path, home: str) -> set[str]:
+    """The parameters that files set, of the user's or of the Open MPI of this mpirun."""
+    files = [
+        program.parent.parent / "etc" / "openmpi-mca-params.conf",
+        Path(home) / ".openmpi" / "mca-params.conf",
+        *Path("/etc").glob("openmpi*/openmpi-mca-params.conf"),
+    ]
+    names: set[str] = set()
+    for file in files:
+        with suppress(OSError, UnicodeDecodeError):
+            lines = file.read_text(encoding="utf-8").splitlines()
+            names |= {line.partition("=")[0].strip() for line in lines if "=" in line}
+    return names
