@@ -38,6 +38,8 @@ def job(settings, **more):
     )
 
 
+FRAGMENT = "btl_tcp_rdma_pipeline_frag_size"
+
 ARGV = [
     (OpenMPI(), LOCAL, {}, "-n 2 --mca btl ^ofi --map-by slot:PE=2 --bind-to core"),
     (OpenMPI(), LOCAL, {"bind": False}, "-n 2 --mca btl ^ofi --bind-to none --oversubscribe"),
@@ -47,12 +49,18 @@ ARGV = [
         {"extra": ("--tag", "1")},
         "-n 2 --mca btl ^ofi --map-by slot:PE=2 --bind-to core --tag 1",
     ),
-    (OpenMPI(), FULL, {}, "-n 5 --mca btl ^ofi --bind-to none --oversubscribe"),
+    (
+        OpenMPI(),
+        FULL,
+        {},
+        "-n 5 --mca btl ^ofi --mca mpi_yield_when_idle 1 --bind-to none --oversubscribe",
+    ),
     (
         OpenMPI(),
         FULL,
         {"as_root": True},
-        "-n 5 --allow-run-as-root --mca btl ^ofi --bind-to none --oversubscribe",
+        "-n 5 --allow-run-as-root --mca btl ^ofi --mca mpi_yield_when_idle 1 "
+        "--bind-to none --oversubscribe",
     ),
     (
         OpenMPI(),
@@ -71,7 +79,7 @@ ARGV = [
         TWO_HOSTS,
         {"tune_ethernet": True},
         "-n 4 --host a:2,b:2 -x PATH -x ARIGNOTE_WORKERS "
-        "--mca btl_tcp_rdma_pipeline_frag_size 262144 --mca btl_tcp_links 2 "
+        f"--mca {FRAGMENT} 131072 "
         "--map-by slot:PE=2 --bind-to core",
     ),
     (
@@ -90,17 +98,21 @@ ARGV = [
     (
         OpenMPI(),
         TWO_HOSTS,
-        {"tune_ethernet": True, "extra": ("--mca", "btl_tcp_links", "1")},
+        {"tune_ethernet": True, "extra": ("--mca", FRAGMENT, "1")},
         "-n 4 --host a:2,b:2 -x PATH -x ARIGNOTE_WORKERS "
-        "--mca btl_tcp_rdma_pipeline_frag_size 262144 --map-by slot:PE=2 --bind-to core "
-        "--mca btl_tcp_links 1",
+        "--map-by slot:PE=2 --bind-to core --mca btl_tcp_rdma_pipeline_frag_size 1",
     ),
     (
         OpenMPI(),
         TWO_HOSTS,
-        {"tune_ethernet": True, "launcher_environment": {"OMPI_MCA_btl_tcp_links": "1"}},
-        "-n 4 --host a:2,b:2 -x PATH -x ARIGNOTE_WORKERS "
-        "--mca btl_tcp_rdma_pipeline_frag_size 262144 --map-by slot:PE=2 --bind-to core",
+        {"tune_ethernet": True, "launcher_environment": {f"OMPI_MCA_{FRAGMENT}": "1"}},
+        "-n 4 --host a:2,b:2 -x PATH -x ARIGNOTE_WORKERS --map-by slot:PE=2 --bind-to core",
+    ),
+    (
+        OpenMPI(),
+        {"workers": 10, "hosts": ["a:5", "b:5"]},
+        {"launcher_environment": {"OMPI_MCA_mpi_yield_when_idle": "0"}},
+        "-n 10 --host a:5,b:5 -x PATH -x ARIGNOTE_WORKERS --bind-to none --oversubscribe",
     ),
     (MPICH(), LOCAL, {}, "-n 2 -bind-to core:2"),
     (MPICH(), LOCAL, {"bind": False, "extra": ("-l",)}, "-n 2 -bind-to none -l"),
@@ -205,7 +217,7 @@ def test_parameters_of_a_file_are_kept(tmp_path):
 
 def tuned(**settings):
     launch = Launch(workers=2, hosts=["a", "b"], mpirun=settings.pop("mpirun"), **settings)
-    return "btl_tcp_links" in prepare(launch, ["py"]).argv
+    return FRAGMENT in prepare(launch, ["py"]).argv
 
 
 @pytest.mark.parametrize(
@@ -231,10 +243,10 @@ def test_several_hosts_are_tuned_unless_the_user_says_otherwise(monkeypatch, tmp
     mpirun = tmp_path / "mpirun"
     mpirun.write_text("#!/bin/sh\necho 'mpirun (Open MPI) 5.0.11'\n")
     mpirun.chmod(0o755)
-    monkeypatch.delenv("OMPI_MCA_btl_tcp_links", raising=False)
+    monkeypatch.delenv(f"OMPI_MCA_{FRAGMENT}", raising=False)
     assert tuned(mpirun=str(mpirun))
     assert not tuned(mpirun=str(mpirun), ethernet_tuning=False)
-    monkeypatch.setenv("OMPI_MCA_btl_tcp_links", "1")
+    monkeypatch.setenv(f"OMPI_MCA_{FRAGMENT}", "1")
     assert not tuned(mpirun=str(mpirun))
 
 

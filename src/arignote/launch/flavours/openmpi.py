@@ -31,14 +31,12 @@ _ETHERNET = {
     #    connection, whatever its length: the default fragment is of 2 GiB,
     # 2. b announces its own, and a's answer, to send that, takes its place behind all of a's,
     # 3. so b sends only when a has sent everything: the line is used one way at a time.
-    # With short fragments, of which four are asked for at a time, an answer waits for 1 MiB.
-    "btl_tcp_rdma_pipeline_frag_size": "262144",
-    # With a second connection, answers and data are not always on the same one; messages of a few
-    # MB, all of which fit into the buffer of one, need it. Not eight: runs of Open MPI 5.0.11 then
-    # hang while they connect, one in four.
-    # Buffer sizes are left to the kernel: it clamps what is asked for to net.core.wmem_max, and
-    # stops growing the buffer; at the usual limit of 208 KiB that cost 18 %.
-    "btl_tcp_links": "2",
+    # With short fragments, of which four are asked for at a time, an answer waits for 512 KiB.
+    # More connections between two workers would help as well, but with Open MPI 5.0.11
+    # three runs of 15 with 64 workers and two connections each hung, or failed, at the start.
+    # Buffer sizes are left to the kernel: it clamps what is asked for to net.core.wmem_max,
+    # and stops growing the buffer; at the usual limit of 208 KiB that cost 18 %.
+    "btl_tcp_rdma_pipeline_frag_size": "131072",
 }
 """MCA parameters for jobs on several hosts; without effect where they do not talk over TCP."""
 
@@ -48,6 +46,12 @@ _ONE_HOST = {
     "btl": "^ofi",
 }
 """MCA parameters for jobs on one host."""
+
+_CROWDED = {
+    # It finds out by itself only where it is not told how many slots a host has.
+    "mpi_yield_when_idle": "1",
+}
+"""MCA parameters where workers share cores: who waits in MPI must let others have the core."""
 
 
 class OpenMPI(Flavour):
@@ -75,9 +79,12 @@ class OpenMPI(Flavour):
 
     def _tuning(self, job: Job) -> list[str]:
         """`--mca NAME VALUE` for each parameter that nobody has set himself."""
+        place = job.placement
         wanted = _ONE_HOST
-        if len(job.placement.hosts) > 1:
+        if len(place.hosts) > 1:
             wanted = _ETHERNET if job.tune_ethernet else {}
+        if not place.fits:
+            wanted = wanted | _CROWDED
         argv = []
         set_in_files = _set_in_files(Path(job.program), job.launcher_environment.get("HOME", "/"))
         for name, value in wanted.items():
