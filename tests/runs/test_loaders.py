@@ -139,7 +139,7 @@ def test_a_run_whose_loaders_mpi_started_is_killed(
             'launch.mpirun_arguments=["--mca","mpi_dynamics_enabled","0"]',
             "MPI does not start the server of the loaders of worker ",
         ),
-        ("loading.timeout_seconds=0.01", "MPI has not started the server of the loaders of work"),
+        ("loading.timeout_seconds=0.001", "MPI has not started the server of the loaders of work"),
     ],
 )
 def test_an_mpi_that_does_not_start_loaders(cli: Any, setting: str, message: str) -> None:

@@ -30,7 +30,11 @@ def main(address: str) -> None:
         signal.signal(number, lambda *_: None)
     part()
     with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as worker:
-        worker.connect(f"\0{address}")
+        try:
+            worker.connect(f"\0{address}")
+        except ConnectionRefusedError:
+            # It has waited long enough, and says so itself; or it is on another host.
+            return
         if peer_of(worker)[1] != os.getuid():
             return
         received = receive(worker)
