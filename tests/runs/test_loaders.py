@@ -139,10 +139,16 @@ def test_a_run_whose_loaders_mpi_started_is_killed(
             'launch.mpirun_arguments=["--mca","mpi_dynamics_enabled","0"]',
             "MPI does not start the server of the loaders of worker ",
         ),
-        ("loading.timeout_seconds=0.001", "MPI has not started the server of the loaders of work"),
+        ("loading.timeout_seconds=1", "MPI has not started the server of the loaders of work"),
     ],
 )
 def test_an_mpi_that_does_not_start_loaders(cli: Any, setting: str, message: str) -> None:
+    # By this the keeper is started: it comes, but late.
+    slow = cli.folder / "slow" / "env"
+    slow.parent.mkdir()
+    slow.write_text('#!/bin/sh\nsleep 4\nexec /usr/bin/env "$@"\n')
+    slow.chmod(0o755)
+    cli.environment["PATH"] = f"{slow.parent}:{cli.environment['PATH']}"
     command = ("train", "digits-mlp", "-n", "2", "--data", "digits", "--loaders", "1")
     ended = cli(*command, "--set", "loading.start=mpi_spawn", "--set", setting, code=2)
     line = next(line for line in ended.err.splitlines() if message in line)
