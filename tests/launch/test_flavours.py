@@ -176,6 +176,14 @@ ARGV = [
         "--cpu-bind=cores --distribution=arbitrary --nodelist=a,a,a,b",
     ),
     (
+        Slurm("pmi2"),
+        {"workers": 10, "hosts": ["a:5", "b:5"]},
+        {"tune_ethernet": True},
+        "--ntasks=10 --cpus-per-task=1 --mpi=pmi2 --kill-on-bad-exit=1 "
+        f"--export=ALL,OMPI_MCA_{FRAGMENT}=131072,OMPI_MCA_mpi_yield_when_idle=1 "
+        "--cpu-bind=none --overcommit --nodelist=a,b --ntasks-per-node=5",
+    ),
+    (
         Slurm("pmix"),
         LOCAL,
         {"launcher_environment": {"SLURM_STEP_ID": "0"}},

@@ -330,3 +330,13 @@ def test_other_hosts_may_have_other_cards(gpus):
 def test_more_workers_than_memory():
     with pytest.raises(UserError, match=r"60000 workers on one host need at least 12000 GiB, but"):
         place(Launch(workers=60000))
+
+
+def test_more_tasks_than_cores_in_an_allocation_share_them(monkeypatch, tmp_path):
+    nodes = tmp_path / "nodes"
+    for tasks, threads, fits in ((4, 2, True), (8, 1, True), (9, 1, False)):
+        nodes.write_text("a\n" * tasks)
+        monkeypatch.setenv("PBS_JOBID", "9.server")
+        monkeypatch.setenv("PBS_NODEFILE", str(nodes))
+        placed = place(Launch(workers=tasks), centre=False)
+        assert (placed.threads, placed.fits) == (threads, fits)

@@ -64,9 +64,9 @@ class Allocation:
         return tuple(used)
 
     def cores_for(self, hosts: Sequence[Host]) -> int | None:
-        """Cores for one process, on the host where they are fewest; None: unknown."""
+        """Cores for one process, where they are fewest; 0: several share one; None: unknown."""
         each = [cores // host.slots for host, cores in zip(hosts, self.cores, strict=False)]
-        return max(1, min(each)) if each else None
+        return min(each) if each else None
 
 
 def find_allocation(environment: Mapping[str, str] = os.environ) -> Allocation | None:

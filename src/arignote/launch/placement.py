@@ -141,8 +141,8 @@ def _place_in(allocation: Allocation, settings: Launch, centre: bool | None) -> 
     _check_devices(settings)
     cores = allocation.cores_for(hosts)
     if cores is None:
-        cores = max(1, usable_cores() // max(host.slots for host in hosts))
-    threads = settings.threads or cores
+        cores = usable_cores() // max(host.slots for host in hosts)
+    threads = settings.threads or max(1, cores)
     mapping: Mapping = "slot"
     if any(host.name.partition(".")[0] == platform.node().partition(".")[0] for host in hosts):
         # A job's script runs on its first host; salloc's shell may be anywhere.
