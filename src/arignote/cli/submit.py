@@ -22,9 +22,24 @@ _OF_SUBMIT = ("workers", "out")
     short_help="Write, and with --go submit, a job for Slurm.",
 )
 @click.option("--nodes", type=click.IntRange(min=1), metavar="N", help="Over how many nodes.")
-@click.option("--partition", default="", metavar="NAME", help="Slurm's partition.")
-@click.option("--time", "limit", default="", metavar="TIME", help="Time limit: 90, 1:30:00, 2-0.")
-@click.option("--job-name", default="", metavar="NAME", help="What squeue shows.  [default: MODEL]")
+@click.option(
+    "--partition", default="", show_default=False, metavar="NAME", help="Slurm's partition."
+)
+@click.option(
+    "--time",
+    "limit",
+    default="",
+    show_default=False,
+    metavar="TIME",
+    help="Time limit: 90, 1:30:00, 2-0.",
+)
+@click.option(
+    "--job-name",
+    default="",
+    show_default=False,
+    metavar="NAME",
+    help="What squeue shows.  [default: MODEL]",
+)
 @click.option(
     "--save-before",
     type=click.IntRange(min=15, max=65535),
