@@ -55,6 +55,9 @@ from arignote.trainer.turns import open_turns
 
 def main(arguments: list[str]) -> None:
     """Train as one worker of a run; leave with a report if anything fails."""
+    # What is imported by now, torch above all, lives to the end, and to collect it then takes half
+    # a second. Not later: what the user's own code leaves is still finalised, its files written.
+    gc.freeze()
     die_with_parent()
     rank = 0
     where: Sequence[Location] = ()
@@ -84,8 +87,6 @@ def main(arguments: list[str]) -> None:
                 server = ServerProcess(by_mpi(timeout_seconds=seconds, worker=rank))
             build_trainer(settings, crew, where, run_folder, stop, server, resume=resume).run()
         crew.whole.close()
-        # What was imported needs no collection at the end, which would take most of a second.
-        gc.freeze()
     except BaseException as error:
         failure.leave(explained(error, where, rank), rank)
 

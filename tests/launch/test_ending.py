@@ -179,6 +179,7 @@ PEERS = [{"rank": 0, "host": "a", "pid": 70}, {"rank": 1, "host": "b", "pid": 71
         (PEERS, Death(11, pid=70), "worker 0 (host a, pid 70) was killed by SIGSEGV"),
         (PEERS, Death(9, pid=99), "a worker (pid 99) was killed by SIGKILL"),
         (PEERS, Death(9), "a worker was killed by SIGKILL"),
+        (PEERS, Death(9, launcher=True), "the launcher of the workers was killed by SIGKILL"),
         (PEERS[:1], Death(9), "worker 0 (host a, pid 70) was killed by SIGKILL"),
         (PEERS[:1], Death(9, pid=99), "a worker (pid 99) was killed by SIGKILL"),
         (PEERS, Death(None, host="b.site"), f"worker 1 (host b, pid 71) {BROKE}"),

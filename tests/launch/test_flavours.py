@@ -203,24 +203,31 @@ def test_argv(flavour, settings, more, expected):
 
 
 def test_parameters_of_a_file_are_kept(tmp_path):
-    """A user's, and that of the installation whose mpirun is used."""
+    """A user's, and that of the installation whose mpirun is used, also through a link."""
 
-    def argv(home):
-        own = job(LOCAL, launcher_environment={"HOME": str(home)})
-        return OpenMPI().argv(replace(own, program=str(tmp_path / "bin" / "mpirun")))
+    def argv(home="none", mpirun="bin/mpirun", extra=(), **variables):
+        variables["HOME"] = str(tmp_path / home)
+        own = job(LOCAL, launcher_environment=variables, extra=extra)
+        return OpenMPI().argv(replace(own, program=str(tmp_path / mpirun)))
 
-    assert "^ofi" in argv(tmp_path)
-    for file, home in (
-        ("home/.openmpi/mca-params.conf", "home"),
-        ("etc/openmpi-mca-params.conf", ""),
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "mpirun").touch()
+    (tmp_path / "links" / "bin").mkdir(parents=True)
+    (tmp_path / "links" / "bin" / "mpirun").symlink_to(tmp_path / "bin" / "mpirun")
+    for file, where in (
+        ("home/.openmpi/mca-params.conf", {"home": "home"}),
+        ("etc/openmpi-mca-params.conf", {}),
+        ("etc/openmpi-mca-params.conf", {"mpirun": "links/bin/mpirun"}),
     ):
         path = tmp_path / file
-        path.parent.mkdir(parents=True)
-        path.write_text("# btl = tcp\nbtl_tcp_links = 1\n")
-        assert "^ofi" in argv(tmp_path / home)
-        path.write_text("btl = tcp,self\n")
-        assert "^ofi" not in argv(tmp_path / home)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"# btl = tcp\n# r\xe9glage\nbtl_tcp_links = 1\n")
+        assert "^ofi" in argv(**where)
+        path.write_bytes(b"# r\xe9glage\nbtl = tcp,self\n")
+        assert "^ofi" not in argv(**where)
         path.unlink()
+    assert "^ofi" not in argv(extra=("--tune", "file"))
+    assert "^ofi" not in argv(OMPI_MCA_mca_base_param_files="file")
 
 
 def tuned(**settings):

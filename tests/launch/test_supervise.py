@@ -16,6 +16,7 @@ from arignote import control
 from arignote.launch.environment import describe_environment, own_environment
 from arignote.launch.flavours.base import Death
 from arignote.launch.flavours.direct import Direct
+from arignote.launch.flavours.openmpi import OpenMPI
 from arignote.launch.supervise import Supervisor, stop_signals
 
 
@@ -37,9 +38,9 @@ def screen():
     return Kept()
 
 
-def run(screen, code, *arguments, **given):
+def run(screen, code, *arguments, flavour=None, **given):
     options = {"graceful": False, "grace_seconds": 5.0, "started": lambda: True} | given
-    supervisor = Supervisor(Direct(), screen, **options)
+    supervisor = Supervisor(flavour or Direct(), screen, **options)
     return supervisor.run([sys.executable, "-c", code, *map(str, arguments)], dict(os.environ))
 
 
@@ -104,6 +105,11 @@ def test_a_killed_child(screen):
     outcome = run(screen, "import os; os.kill(os.getpid(), 9)")
     assert outcome.death == Death(9)
     assert outcome.exit_code == -9
+
+
+def test_a_killed_launcher_is_no_worker(screen):
+    outcome = run(screen, "import os; os.kill(os.getpid(), 9)", flavour=OpenMPI())
+    assert outcome.death == Death(9, launcher=True)
 
 
 REPORT = """

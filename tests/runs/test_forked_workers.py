@@ -69,3 +69,29 @@ def test_one_that_is_killed_ends_the_run(running: Any, victim: str) -> None:
     rank = r"\d" if victim == "server" else "1"
     assert re.match(rf"arignote: error: worker {rank} \(host .*, pid \d+\) was killed by SIG", line)
     assert not any(worker.is_running() for worker in workers)
+
+
+@pytest.mark.parametrize("fork", ["true", "false"])
+def test_what_the_users_code_leaves_open_is_written(cli: Any, fork: str) -> None:
+    """Files that nobody closes: of a module, and of a model that is part of a cycle."""
+    (cli.folder / "mine.py").write_text(
+        "import os\n"
+        "from torch import nn\n"
+        "from arignote import Model\n"
+        "LOG = open(f'module.{os.getpid()}', 'w')\n"
+        "class Mine(Model):\n"
+        "    defaults = {'run.data': 'digits'}\n"
+        "    def build(self):\n"
+        "        self.log = open(f'cycle.{os.getpid()}', 'w')\n"
+        "        net = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))\n"
+        "        net.register_forward_hook(self.note)\n"
+        "        return net\n"
+        "    def note(self, *_):\n"
+        "        self.log.write('a line\\n')\n"
+        "        LOG.write('a line\\n')\n"
+    )
+    more = ("--set", f"launch.fork_workers={fork}", "--steps", "3", "--out", "run")
+    cli("train", "mine.py:Mine", "-n", "2", *more)
+    written = [*cli.folder.glob("module.*"), *cli.folder.glob("cycle.*")]
+    assert len(written) == 4
+    assert all(path.read_text().count("a line\n") >= 3 for path in written)

@@ -43,7 +43,7 @@ def serve(settings: dict[str, Any], bench: Callable[[Settings, Crew], Iterable[M
             sys.stdout.write(f"{REPORT_PREFIX}{report.text()}\n")
             sys.stdout.flush()
         crew.whole.close()
-        # As in `worker.main`.
+        # Of what was imported: it would take most of a second. No user's code is here.
         gc.freeze()
     except BaseException as error:
         failure.leave(error, rank)

@@ -127,12 +127,17 @@ class Server:
         from arignote.comm.open import leave_mpi
         from arignote.worker import main as work
 
+        shared = set(sys.modules)
         work(message["arguments"])
         atexit._run_exitfuncs()
         leave_mpi()
+        # Not through the interpreter's own end: it touches, and so copies, all that is shared. But
+        # as there, what the worker's own modules hold is finalised: files of the user are written.
+        for name in set(sys.modules) - shared:
+            del sys.modules[name]
+        gc.collect()
         sys.stdout.flush()
         sys.stderr.flush()
-        # Not through the interpreter's own end: it touches, and so copies, all that is shared.
         os._exit(0)
 
     def _tell_who_ended(self) -> None:

@@ -118,6 +118,8 @@ def who(death: Death, run_folder: Path | None, workers: int) -> str:
         how = "was killed, or its host or network failed: the connections to it broke"
     else:
         how = f"was killed by {signal.Signals(death.signal).name}"
+    if death.launcher:
+        return f"the launcher of the workers {how}"
     peers = [peer for peer in _peers(run_folder) if _may_be(death, peer)]
     if len(peers) == 1:
         (peer,) = peers

@@ -40,12 +40,16 @@ class Death:
     rank: int | None = None
     pid: int | None = None
     host: str | None = None
+    launcher: bool = False
+    """The launcher itself, not one of the processes that it started."""
 
 
 class Flavour(ABC):
     """One launcher."""
 
     name: str
+    is_process: bool = True
+    """Whether there is a launcher: a process that is no worker."""
     noise_on_stdout: bool = False
     """Whether its messages about failed processes may come on stdout too."""
 

@@ -33,6 +33,8 @@ _CROWDED = {
     # It finds out by itself only where it is not told how many slots a host has.
     "mpi_yield_when_idle": "1",
 }
+_NAME_FILES = frozenset({"--tune", "--am", "-am", "OMPI_MCA_mca_base_param_files"})
+"""Arguments and variables that name further files of parameters."""
 
 
 def ethernet(job: Job) -> dict[str, str]:
@@ -52,9 +54,10 @@ def crowded(job: Job) -> dict[str, str]:
 
 
 def _left_open(job: Job, wanted: dict[str, str]) -> dict[str, str]:
-    """Those of them that nobody has set."""
-    home = job.launcher_environment.get("HOME", "/")
-    set_in_files = _set_in_files(Path(job.program), home)
+    """Those of them that nobody has set; none where files are named that we do not read."""
+    if not _NAME_FILES.isdisjoint((*job.extra, *job.launcher_environment)):
+        return {}
+    set_in_files = _set_in_files(Path(job.program), job.launcher_environment.get("HOME", "/"))
     return {
         name: value
         for name, value in wanted.items()
@@ -67,13 +70,15 @@ def _left_open(job: Job, wanted: dict[str, str]) -> dict[str, str]:
 def _set_in_files(program: Path, home: str) -> set[str]:
     """The parameters that files set, of the user's or of the Open MPI of this mpirun."""
     files = [
+        # As it is called, and where a link leads.
         program.parent.parent / "etc" / "openmpi-mca-params.conf",
+        program.resolve().parent.parent / "etc" / "openmpi-mca-params.conf",
         Path(home) / ".openmpi" / "mca-params.conf",
         *Path("/etc").glob("openmpi*/openmpi-mca-params.conf"),
     ]
     names: set[str] = set()
     for file in files:
-        with suppress(OSError, UnicodeDecodeError):
-            lines = file.read_text(encoding="utf-8").splitlines()
+        with suppress(OSError):
+            lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
             names |= {line.partition("=")[0].strip() for line in lines if "=" in line}
     return names
