@@ -269,7 +269,7 @@ class Supervisor:
         death = self._flavour.death(noise)
         # Not where we have killed it, because a finished run did not leave in time.
         if death is None and returncode < 0 and by_itself and not self._asked:
-            death = Death(-returncode, launcher=self._flavour.is_process)
+            death = Death(-returncode, launcher=self._flavour.has_launcher)
         asked = self._asked[0] if self._asked else 0
         # All may say the same, and one of them where we look.
         for line in dict.fromkeys(self._told):

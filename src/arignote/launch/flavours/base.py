@@ -48,7 +48,7 @@ class Flavour(ABC):
     """One launcher."""
 
     name: str
-    is_process: bool = True
+    has_launcher: bool = True
     """Whether there is a launcher: a process that is no worker."""
     noise_on_stdout: bool = False
     """Whether its messages about failed processes may come on stdout too."""

@@ -9,7 +9,7 @@ class Direct(Flavour):
     """No launcher."""
 
     name = "none"
-    is_process = False
+    has_launcher = False
 
     def argv(self, job: Job) -> list[str]:
         """The worker's own command."""

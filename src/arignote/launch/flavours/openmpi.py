@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from arignote.launch.flavours.base import Death, Flavour, Job, find_signal
-from arignote.launch.flavours.openmpi_parameters import crowded, ethernet, one_host
+from arignote.launch.flavours.openmpi_parameters import parameters
 
 _RULE = "-" * 60
 _SPEAKERS = (
@@ -39,7 +39,7 @@ class OpenMPI(Flavour):
             argv += ["--host", ",".join(f"{host.name}:{host.slots}" for host in place.hosts)]
             for name in job.environment:
                 argv += ["-x", name]
-        for name, value in (ethernet(job) | one_host(job) | crowded(job)).items():
+        for name, value in parameters(job, by_mpirun=True).items():
             argv += ["--mca", name, value]
         # It refuses to start workers that straddle sockets, and with them the whole job.
         if job.bind and place.fits and place.mapping != "none":

@@ -24,39 +24,36 @@ _ETHERNET = {
     # and stops growing the buffer; at the usual limit of 208 KiB that cost 18 %.
     "btl_tcp_rdma_pipeline_frag_size": "131072",
 }
+"""For jobs on several hosts; without effect where they do not talk over TCP."""
 _ONE_HOST = {
     # A transport for one-sided messages between hosts: without a network for it, it is closed
     # again in MPI_Init, which for that sleeps a second.
     "btl": "^ofi",
 }
+"""For jobs on one host."""
 _CROWDED = {
     # It finds out by itself only where it is not told how many slots a host has.
     "mpi_yield_when_idle": "1",
 }
+"""Where workers share cores: who waits in MPI must let others have the core."""
 _NAME_FILES = frozenset({"--tune", "--am", "-am", "OMPI_MCA_mca_base_param_files"})
 """Arguments and variables that name further files of parameters."""
 
 
-def ethernet(job: Job) -> dict[str, str]:
-    """For jobs on several hosts; without effect where they do not talk over TCP."""
-    wanted = job.tune_ethernet and len(job.placement.hosts) > 1
-    return _left_open(job, _ETHERNET) if wanted else {}
+def parameters(job: Job, *, by_mpirun: bool) -> dict[str, str]:
+    """What nobody has set; nothing at all where files are named that we do not read.
 
-
-def one_host(job: Job) -> dict[str, str]:
-    """For jobs on one host."""
-    return _left_open(job, _ONE_HOST) if len(job.placement.hosts) < 2 else {}
-
-
-def crowded(job: Job) -> dict[str, str]:
-    """Where workers share cores: who waits in MPI must let others have the core."""
-    return {} if job.placement.fits else _left_open(job, _CROWDED)
-
-
-def _left_open(job: Job, wanted: dict[str, str]) -> dict[str, str]:
-    """Those of them that nobody has set; none where files are named that we do not read."""
+    Args:
+        by_mpirun: its own mpirun starts it, so it is known which files it reads.
+    """
     if not _NAME_FILES.isdisjoint((*job.extra, *job.launcher_environment)):
         return {}
+    several = len(job.placement.hosts) > 1
+    wanted = dict(_ETHERNET) if several and job.tune_ethernet else {}
+    if by_mpirun and not several:
+        wanted |= _ONE_HOST
+    if not job.placement.fits:
+        wanted |= _CROWDED
     set_in_files = _set_in_files(Path(job.program), job.launcher_environment.get("HOME", "/"))
     return {
         name: value

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from arignote.launch.flavours.base import Death, Flavour, Job, find_signal
-from arignote.launch.flavours.openmpi_parameters import crowded, ethernet
+from arignote.launch.flavours.openmpi_parameters import parameters
 
 _NOISE = (
     "srun: error:",
@@ -34,8 +34,7 @@ class Slurm(Flavour):
         place = job.placement
         argv = [job.program, f"--ntasks={place.processes}", f"--cpus-per-task={place.threads}"]
         # Whoever submits with --export=NONE means his shell's variables, not ours.
-        # Not `one_host`: nobody knows here which files the site's Open MPI reads.
-        more = (ethernet(job) | crowded(job)).items()
+        more = parameters(job, by_mpirun=False).items()
         export = ",".join(["ALL", *(f"OMPI_MCA_{name}={value}" for name, value in more)])
         argv += [f"--mpi={self.pmi}", "--kill-on-bad-exit=1", f"--export={export}"]
         if "SLURM_STEP_ID" in job.launcher_environment:
